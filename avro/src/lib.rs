@@ -1,0 +1,1 @@
+//! Every record on the bus: schemas, framing, Avro to Arrow and back.

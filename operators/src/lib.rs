@@ -1,0 +1,1 @@
+//! The cores: synchronous, total, without clock, randomness or IO.

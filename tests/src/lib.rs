@@ -1,0 +1,1 @@
+//! Contract, oracle, real-broker and end-to-end tests.
