@@ -1,1 +1,19 @@
-//! The log behind one trait: Kafka and embedded.
+//! The log behind one trait, and what must know which log it is: Kafka and the embedded file; the schema registry's client
+//! and the answers of a registry. The only crate that names rdkafka or SQLite.
+//!
+//! # Layout
+//! - [`log`]: the promise: topics, records, sessions, faults sorted by what the caller does next.
+//! - [`embedded`]: the same promise in one SQLite file.
+//! - [`kafka`]: through librdkafka.
+//! - [`registry`]: a client with a cache; and the answers of a registry, without a web server.
+//! - `contract` (feature `contract-suite`): what every log must pass.
+//! - `testing` (feature `testing`): real servers for tests.
+
+pub mod embedded;
+pub mod log;
+pub mod registry;
+
+pub use log::{
+    Cleanup, Fault, Headers, Log, Lookup, Membership, Offsets, Outgoing, Poll, Reader, Record,
+    SchemaRegistry, Session, TopicPartition, TopicSpec, TopicState,
+};
