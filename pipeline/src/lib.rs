@@ -1,5 +1,26 @@
 //! The runtime and the `cairn` command: tasks and transactions, ingest, gateway, metrics.
+//!
+//! # Layout
+//!
+//! - [`config`]: every setting, from defaults, file, environment and flags.
+//! - [`connect`]: the log and the registry that the configuration names.
+//! - [`runtime`]: members, tasks and transactions over a log.
+//! - [`fit_work`] and [`window_query`]: the long work behind refits; SQL over rows in DataFusion.
+//! - [`ingest`]: files into ingress topics.
+//! - [`seal`] and [`deadletter`]: originals that nobody but their owner can read, and their replay.
+//! - [`gateway`]: /metrics, health, ingest over HTTP, the built-in schema registry.
+//! - [`cli`]: one file a command.
 
+pub mod cli;
+pub mod config;
+pub mod connect;
 pub mod deadletter;
+pub mod fit_work;
+pub mod gateway;
 pub mod ingest;
+pub mod logging;
+pub mod metrics;
+pub mod plot;
+pub mod runtime;
 pub mod seal;
+pub mod window_query;

@@ -31,8 +31,12 @@ pub use rules::{BreakerRules, Preset};
 pub struct Plan {
     /// Steps the run was to take.
     pub steps_planned: Option<i64>,
+    /// Tokens the run was to see; used where the steps are not known and rows say how many tokens they have seen.
+    pub tokens_planned: Option<f64>,
     /// Steps of learning-rate warm-up.
     pub warmup_steps: Option<i64>,
+    /// True where the data get harder on the way: a rise of the loss that stops is then new data, not a divergence.
+    pub curriculum: bool,
 }
 
 /// The breaker of one run.

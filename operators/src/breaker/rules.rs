@@ -66,14 +66,14 @@ impl Default for PlateauRule {
     fn default() -> Self {
         Self {
             enabled: true,
-            horizons: vec![0.15, 0.25, 0.4],
-            points_min: 8,
-            level: 0.95,
+            horizons: vec![0.2, 0.3, 0.45],
+            points_min: 10,
+            level: 0.98,
             open_ratio: 0.25,
-            exclude_ratio: 0.75,
+            exclude_ratio: 0.6,
             close_ratio: 0.5,
             patience: 3,
-            decay: 0.75,
+            decay: 1.2,
             rate_min: 0.01,
             warmup_steps: 500,
             planned_end_share: 0.85,
@@ -225,8 +225,7 @@ impl Preset {
             Self::FineTuning => {
                 rules.windows.step_size = 20;
                 rules.plateau.warmup_steps = 100;
-                rules.divergence.sustained_steps = 40;
-                rules.divergence.strong_steps = 10;
+                rules.divergence.sustained_steps = 100;
             }
             Self::DivergenceOnly => rules.plateau.enabled = false,
         }

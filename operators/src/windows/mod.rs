@@ -163,6 +163,17 @@ pub fn begin_attempt(state: &mut WindowsState) {
     state.kinds.clear();
 }
 
+/// The marks up to which windows were closed, without the windows: what is kept of a run that is over, by which a row that
+/// still comes is known to be late.
+pub fn closed_marks(state: &WindowsState) -> WindowsState {
+    let kinds = state
+        .kinds
+        .iter()
+        .map(|(kind, open)| (*kind, Open { closed_to: open.closed_to, windows: BTreeMap::new() }))
+        .collect();
+    WindowsState { ordered_by: state.ordered_by, kinds }
+}
+
 /// True where rows wait for a window to close.
 pub fn has_open(state: &WindowsState) -> bool {
     state.kinds.values().any(|open| !open.windows.is_empty())

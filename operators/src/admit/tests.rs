@@ -1,0 +1,180 @@
+use super::*;
+use crate::operator::{Emit, Output};
+use cairn_avro::record::{EvalResult, NumberState, RunLifecycle, TrainingTelemetry};
+
+fn training(run_id: &str, step: i64, loss: f64) -> Payload {
+    Payload::TrainingTelemetry(TrainingTelemetry {
+        run_id: run_id.to_owned(),
+        step,
+        loss: Some(loss),
+        ..TrainingTelemetry::default()
+    })
+}
+
+fn ingress(payload: Result<Payload, Rejection>) -> Ingress<'static> {
+    Ingress {
+        tenant: "default",
+        family_topic: "telemetry.training",
+        event_id: None,
+        traceparent: None,
+        source: None,
+        size_bytes: 100,
+        payload,
+    }
+}
+
+/// Admits one payload at append time 1,800,000,000,000 and says what came of it: run, or class and text.
+fn check(rules: AdmitRules, ingress: Ingress<'_>) -> Result<RunEvent, String> {
+    let mut core = Admit::new(rules, Box::new(RedactNothing));
+    let mut emit = Emit::default();
+    let at = At { topic: "telemetry.training", partition: 2, offset: 9, append_time_ms: 1_800_000_000_000 };
+    core.apply(&at, ingress, &mut emit);
+    core.flush(&mut emit);
+    let mut outputs = emit.take();
+    assert_eq!(outputs.len(), 1, "one event in, one output");
+    match outputs.remove(0).output {
+        Output::Events(mut events) => Ok(events.events.remove(0)),
+        Output::Dead(dead) => Err(format!("{}: {}", dead.class, dead.text)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(payload: Payload) -> String {
+    let topic = payload.topic();
+    check(AdmitRules::default(), Ingress { family_topic: topic, ..ingress(Ok(payload)) }).expect_err("refused")
+}
+
+#[test]
+fn a_loss_that_is_not_finite_is_evidence() {
+    for (loss, state) in [
+        (f64::NAN, NumberState::Nan),
+        (f64::INFINITY, NumberState::PositiveInfinity),
+        (f64::NEG_INFINITY, NumberState::NegativeInfinity),
+    ] {
+        let event = check(AdmitRules::default(), ingress(Ok(training("r", 1, loss)))).expect("admitted");
+        let Payload::TrainingTelemetry(telemetry) = event.payload else { panic!("another kind") };
+        assert_eq!((telemetry.loss, telemetry.loss_state), (None, state));
+    }
+}
+
+#[test]
+fn elsewhere_it_is_a_dead_letter() {
+    let mut telemetry = TrainingTelemetry { run_id: "r".to_owned(), ..TrainingTelemetry::default() };
+    telemetry.learning_rate = Some(f64::NAN);
+    let text = refused(Payload::TrainingTelemetry(telemetry));
+    assert!(text.starts_with("not_finite: learning_rate"), "{text}");
+}
+
+#[test]
+fn impossible_values_are_named() {
+    for (payload, expected) in [
+        (training("", 1, 1.0), "missing_field: run_id"),
+        (training("r", -1, 1.0), "out_of_range: step is -1"),
+        (training(&"x".repeat(300), 1, 1.0), "out_of_range: run_id has 300 bytes"),
+        (
+            Payload::RunLifecycle(RunLifecycle { run_id: "r".to_owned(), attempt: -1, ..RunLifecycle::default() }),
+            "out_of_range: attempt is -1",
+        ),
+        (
+            Payload::EvalResult(EvalResult {
+                run_id: "r".to_owned(),
+                harness: "h".to_owned(),
+                task: String::new(),
+                metric: "m".to_owned(),
+                ..EvalResult::default()
+            }),
+            "missing_field: task",
+        ),
+    ] {
+        let text = refused(payload);
+        assert!(text.starts_with(expected), "{text}, expected {expected}");
+    }
+}
+
+#[test]
+fn seconds_taken_for_milliseconds_are_named() {
+    let mut telemetry = TrainingTelemetry { run_id: "r".to_owned(), ..TrainingTelemetry::default() };
+    telemetry.event_time_ms = Some(1_700_000_000);
+    let text = refused(Payload::TrainingTelemetry(telemetry));
+    assert!(text.contains("looks like seconds"), "{text}");
+}
+
+#[test]
+fn the_future_is_refused_beyond_the_cap() {
+    let event = |ahead_ms| {
+        let mut telemetry = TrainingTelemetry { run_id: "r".to_owned(), ..TrainingTelemetry::default() };
+        telemetry.event_time_ms = Some(1_800_000_000_000 + ahead_ms);
+        check(AdmitRules::default(), ingress(Ok(Payload::TrainingTelemetry(telemetry))))
+    };
+    let cap = AdmitRules::default().future_cap_ms;
+    assert!(event(cap).is_ok());
+    assert!(event(cap + 1).expect_err("too far").starts_with("from_the_future"));
+}
+
+#[test]
+fn a_record_on_the_wrong_topic_is_told_its_own() {
+    let text = check(
+        AdmitRules::default(),
+        Ingress { family_topic: "eval.results", ..ingress(Ok(training("r", 1, 1.0))) },
+    )
+    .expect_err("refused");
+    assert!(text.starts_with("wrong_topic") && text.contains("telemetry.training"), "{text}");
+}
+
+#[test]
+fn allow_lists_deny_what_they_do_not_name() {
+    let rules = AdmitRules { sources_allowed: vec!["trainer-*".to_owned()], ..AdmitRules::default() };
+    let from = |source| check(rules.clone(), Ingress { source, ..ingress(Ok(training("r", 1, 1.0))) });
+    assert!(from(Some("trainer-7")).is_ok());
+    assert!(from(Some("laptop")).expect_err("denied").starts_with("source_denied"));
+    assert!(from(None).expect_err("denied").starts_with("source_denied"));
+}
+
+#[test]
+fn a_record_beyond_the_limit_is_oversized() {
+    let text = check(AdmitRules::default(), Ingress { size_bytes: 10 << 20, ..ingress(Ok(training("r", 1, 1.0))) });
+    assert!(text.expect_err("refused").starts_with("oversized"));
+}
+
+#[test]
+fn ids_come_from_the_header_or_from_the_content() {
+    let id = |given, payload| check(AdmitRules::default(), Ingress { event_id: given, ..ingress(Ok(payload)) }).expect("admitted").event_id;
+    assert_eq!(id(None, training("r", 1, 2.0)), id(None, training("r", 1, 2.0)));
+    assert_ne!(id(None, training("r", 1, 2.0)), id(None, training("r", 1, 2.5)));
+    assert_ne!(id(None, training("r", 1, 2.0)), id(None, training("s", 1, 2.0)));
+    assert_eq!(id(Some("abc"), training("r", 1, 2.0)), id(Some("abc"), training("r", 9, 9.0)));
+    let hex = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    assert_eq!(&id(Some(hex), training("r", 1, 2.0))[..3], [0x00, 0x11, 0x22]);
+}
+
+#[test]
+fn only_a_well_formed_trace_is_carried() {
+    let trace = |traceparent| check(AdmitRules::default(), Ingress { traceparent, ..ingress(Ok(training("r", 1, 2.0))) }).expect("admitted").traceparent;
+    // The example of W3C Trace Context, section 3.2.
+    let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(trace(Some(good)).as_deref(), Some(good));
+    for bad in ["", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
+        assert_eq!(trace(Some(bad)), None, "{bad}");
+    }
+}
+
+#[test]
+fn events_are_packed_by_run_and_bounded() {
+    let mut core = Admit::new(AdmitRules { packed_events_max: 3, ..AdmitRules::default() }, Box::new(RedactNothing));
+    let mut emit = Emit::default();
+    for offset in 0..7 {
+        let at = At { topic: "telemetry.training", partition: 0, offset, append_time_ms: 1_800_000_000_000 };
+        let run = if offset % 7 == 6 { "b" } else { "a" };
+        core.apply(&at, ingress(Ok(training(run, offset, 1.0))), &mut emit);
+    }
+    core.flush(&mut emit);
+    let sizes: Vec<(String, usize)> = emit
+        .take()
+        .into_iter()
+        .map(|emitted| match emitted.output {
+            Output::Events(events) => (events.run_id, events.events.len()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sizes, [("a".to_owned(), 3), ("a".to_owned(), 3), ("b".to_owned(), 1)]);
+}

@@ -1,0 +1,304 @@
+use super::*;
+use cairn_avro::record::{
+    EvalResult, ExperimentRow, ModelConfig, RunConfig, RunLifecycle, RunPlanned, RunTags, ToolOutcome, ToolUse,
+};
+
+const START_MS: i64 = 1_800_000_000_000;
+
+/// A core that is told one run's events and remembers what it said.
+struct Bench {
+    core: Runs,
+    offset: i64,
+    outputs: Vec<Output>,
+    duplicates: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { core: Runs::new(RunsRules::default()), offset: 0, outputs: Vec::new(), duplicates: 0 }
+    }
+
+    fn at(&self, append_time_ms: i64) -> At<'static> {
+        At { topic: "runs.events", partition: 3, offset: self.offset, append_time_ms }
+    }
+
+    fn send(&mut self, payload: Payload) -> &mut Self {
+        let id = crate::admit::event_id("default", payload.topic(), None, &payload);
+        self.send_as(&id, payload)
+    }
+
+    fn send_as(&mut self, id: &[u8], payload: Payload) -> &mut Self {
+        let event = RunEvent {
+            event_id: id.to_vec(),
+            attempt: payload.attempt(),
+            clock: crate::admit::clock(&payload),
+            received_time_ms: START_MS,
+            topic: payload.topic().to_owned(),
+            source: None,
+            traceparent: None,
+            payload,
+        };
+        let events = RunEvents { tenant: "default".to_owned(), run_id: "r".to_owned(), events: vec![event] };
+        self.input(START_MS + self.offset, Input::Events(events))
+    }
+
+    fn input(&mut self, append_time_ms: i64, input: Input) -> &mut Self {
+        let mut emit = Emit::default();
+        let at = self.at(append_time_ms);
+        self.core.apply(&at, input, &mut emit);
+        self.core.flush(&mut emit);
+        self.offset += 1;
+        self.duplicates += emit.duplicates;
+        self.outputs.extend(emit.take().into_iter().map(|emitted| emitted.output));
+        self.core.merge();
+        self
+    }
+
+    fn row(&self) -> &ExperimentRow {
+        &self.core.rows.get("default/r").expect("a row").row
+    }
+
+    fn windows(&self) -> Vec<(i64, i64)> {
+        self.outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Window(window) => Some((window.start, window.n)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn step(attempt: i32, step: i64, loss: f64) -> Payload {
+    Payload::TrainingTelemetry(TrainingTelemetry {
+        run_id: "r".to_owned(),
+        attempt,
+        step,
+        tokens: Some(step * 10),
+        loss: Some(loss),
+        ..TrainingTelemetry::default()
+    })
+}
+
+fn end(attempt: i32, state: RunState, step: i64) -> Payload {
+    Payload::RunLifecycle(RunLifecycle {
+        run_id: "r".to_owned(),
+        attempt,
+        state,
+        step: Some(step),
+        ..RunLifecycle::default()
+    })
+}
+
+#[test]
+fn an_event_sent_twice_counts_once() {
+    let mut bench = Bench::new();
+    let call = Payload::ToolUse(ToolUse {
+        run_id: "r".to_owned(),
+        tool: "search".to_owned(),
+        outcome: ToolOutcome::Success,
+        ..ToolUse::default()
+    });
+    bench.send(call.clone()).send(call.clone()).send_as(b"another id", call);
+    assert_eq!((bench.row().tool_calls, bench.row().tool_success_ratio, bench.duplicates), (2, Some(1.0), 1));
+}
+
+/// 6 N D of a 70 billion parameter model on 1.4 trillion tokens is 5.88e23, as Hoffmann et al. 2022 have it for Chinchilla.
+#[test]
+fn derived_compute_is_the_published_one() {
+    let mut bench = Bench::new();
+    let model = ModelConfig { parameters_total: Some(70e9), ..ModelConfig::default() };
+    bench.send(Payload::RunConfig(RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() }));
+    bench.send(Payload::RunLifecycle(RunLifecycle {
+        run_id: "r".to_owned(),
+        tokens: Some(1_400_000_000_000),
+        state: RunState::Finished,
+        ..RunLifecycle::default()
+    }));
+    let derived = &bench.row().derived;
+    assert_eq!(derived.flops, Some(5.88e23));
+    assert_eq!(derived.tokens_per_parameter, Some(20.0));
+    assert_eq!(bench.row().status, RunStatus::Finished);
+}
+
+#[test]
+fn configuration_may_come_last_and_in_pieces() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 5, 3.0));
+    let config = |model: ModelConfig| RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() };
+    bench.send(Payload::RunConfig(config(ModelConfig { width: Some(64), ..ModelConfig::default() })));
+    bench.send(Payload::RunConfig(config(ModelConfig { parameters_total: Some(10.0), ..ModelConfig::default() })));
+    let model = &bench.row().model;
+    assert_eq!((model.width, model.parameters_total, bench.row().derived.flops), (Some(64), Some(10.0), Some(3000.0)));
+}
+
+#[test]
+fn the_greatest_step_has_the_last_word_whatever_the_order() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 20, 2.0)).send(step(0, 10, 3.0)).send(step(0, 15, 1.5));
+    let row = bench.row();
+    assert_eq!((row.loss_last, row.loss_min, row.loss_last_step, row.steps), (Some(2.0), Some(1.5), Some(20), Some(20)));
+}
+
+#[test]
+fn a_resumed_run_is_one_row_with_two_attempts() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 100, 3.0)).send(end(0, RunState::Crashed, 100));
+    assert_eq!(bench.row().status, RunStatus::Failed);
+    bench.send(step(1, 90, 3.1)).send(step(1, 200, 2.0)).send(end(1, RunState::Finished, 200));
+    let row = bench.row();
+    assert_eq!((row.attempts, row.attempt, row.retries, row.loss_last), (2, 1, 1, Some(2.0)));
+    assert_eq!(row.status, RunStatus::Finished);
+}
+
+#[test]
+fn a_row_of_a_replaced_attempt_is_late_and_amends_the_row() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 100, 3.0)).send(step(1, 90, 3.1)).send(step(0, 101, 0.5));
+    let late: Vec<i64> = bench
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Late(late) => Some(late.late_by),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(late, [1]);
+    assert_eq!((bench.row().loss_min, bench.row().loss_last), (Some(0.5), Some(3.1)));
+}
+
+#[test]
+fn an_end_closes_the_windows_when_its_step_is_reached() {
+    let mut bench = Bench::new();
+    bench.send(end(0, RunState::Finished, 150));
+    for at in [10, 20, 110] {
+        bench.send(step(0, at, 3.0));
+    }
+    assert_eq!(bench.windows(), []);
+    bench.send(step(0, 150, 3.0));
+    assert_eq!(bench.windows(), [(0, 2), (100, 2)]);
+}
+
+#[test]
+fn an_end_whose_step_never_comes_closes_after_its_grace() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 10, 3.0)).send(end(0, RunState::Finished, 150));
+    let grace = RunsRules::default().follow.time.end_grace_ms;
+    bench.input(START_MS + 1 + grace - 1, Input::Tick);
+    assert_eq!(bench.windows(), []);
+    bench.input(START_MS + 1 + grace, Input::Tick);
+    assert_eq!(bench.windows(), [(0, 1)]);
+}
+
+#[test]
+fn a_late_evaluation_amends_the_row_of_a_run_that_is_over() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 10, 3.0)).send(end(0, RunState::Finished, 10));
+    bench.input(START_MS + 86_400_000, Input::Tick);
+    bench.send(Payload::EvalResult(EvalResult {
+        run_id: "r".to_owned(),
+        harness: "lm-evaluation-harness".to_owned(),
+        task: "gsm8k".to_owned(),
+        metric: "exact_match".to_owned(),
+        value: Some(0.5),
+        standard_error: Some(0.1),
+        ..EvalResult::default()
+    }));
+    let row = bench.row();
+    assert_eq!((row.scores.len(), row.scores[0].value, row.status), (1, Some(0.5), RunStatus::Finished));
+    let band = &row.uncertainty[0];
+    assert!((band.low - 0.304).abs() < 1e-3 && (band.high - 0.696).abs() < 1e-3, "0.5 ± 1.96 × 0.1: {band:?}");
+}
+
+#[test]
+fn telemetry_of_a_forgotten_run_is_late() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 10, 3.0)).send(end(0, RunState::Finished, 10));
+    bench.input(START_MS + 3_600_000, Input::Tick);
+    let before = bench.core.bytes();
+    bench.send_as(b"new", step(0, 9, 4.0));
+    assert!(matches!(bench.outputs.last(), Some(Output::Row(_))));
+    assert!(bench.outputs.iter().any(|output| matches!(output, Output::Late(_))), "late");
+    assert!(bench.core.bytes() <= before + 200, "nothing but an id is kept");
+}
+
+#[test]
+fn a_silent_run_is_stalled_once_and_resumes() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 10, 3.0));
+    let after = RunsRules::default().follow.time.stalled_after_ms;
+    bench.input(START_MS + after, Input::Tick).input(START_MS + after + 1, Input::Tick);
+    assert_eq!(bench.row().status, RunStatus::Stalled);
+    bench.send(step(0, 11, 3.0));
+    assert_eq!(bench.row().status, RunStatus::Running);
+    let keys: Vec<&str> = bench
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Telegram(telegram) => Some(telegram.text.key.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(keys, ["run.stalled", "run.resumed"]);
+}
+
+#[test]
+fn a_planned_run_is_a_row_until_it_runs() {
+    let mut bench = Bench::new();
+    let model = ModelConfig { width: Some(8), depth_layers: Some(2), ..ModelConfig::default() };
+    let config = RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() };
+    bench.send(Payload::RunPlanned(RunPlanned {
+        run_id: "r".to_owned(),
+        plan_id: "p".to_owned(),
+        config,
+        ..RunPlanned::default()
+    }));
+    bench.send(Payload::RunTags(RunTags { run_id: "r".to_owned(), add: vec!["grid".to_owned()], ..RunTags::default() }));
+    assert_eq!((bench.row().status, bench.row().model.width), (RunStatus::Planned, Some(8)));
+    bench.send(step(0, 1, 3.0));
+    let row = bench.row();
+    assert_eq!((row.status, row.plan_id.as_deref(), row.tags.len()), (RunStatus::Running, Some("p"), 1));
+}
+
+#[test]
+fn the_changelog_rebuilds_the_core_and_an_abort_leaves_no_trace() {
+    let mut bench = Bench::new();
+    let mut twin = Runs::new(RunsRules::default());
+    for at in 0..250 {
+        let mut emit = Emit::default();
+        let payload = step(0, at, 3.0 - 0.001 * at as f64);
+        let event = RunEvent {
+            event_id: crate::admit::event_id("default", payload.topic(), None, &payload).to_vec(),
+            attempt: 0,
+            clock: Some(at),
+            received_time_ms: START_MS,
+            topic: payload.topic().to_owned(),
+            source: None,
+            traceparent: None,
+            payload,
+        };
+        let events = RunEvents { tenant: "default".to_owned(), run_id: "r".to_owned(), events: vec![event] };
+        let place = bench.at(START_MS + at);
+        if at % 3 == 0 {
+            bench.core.apply(&place, Input::Events(events.clone()), &mut emit);
+            bench.core.flush(&mut emit);
+            bench.core.discard();
+            emit.take();
+        }
+        bench.core.apply(&place, Input::Events(events), &mut emit);
+        bench.core.flush(&mut emit);
+        for change in bench.core.changes() {
+            twin.restore(change.table, &change.key, change.value.as_deref()).expect("its own bytes");
+        }
+        bench.core.merge();
+        bench.offset += 1;
+    }
+    assert_eq!(twin.bytes(), bench.core.bytes());
+    assert_eq!(twin.rows.get("default/r"), bench.core.rows.get("default/r"));
+    assert_eq!(twin.followed.get("default/r"), bench.core.followed.get("default/r"));
+    let mut emit = Emit::default();
+    let repeated = step(0, 100, 3.0 - 0.001 * 100.0);
+    let id = crate::admit::event_id("default", repeated.topic(), None, &repeated);
+    assert!(!twin.seen.insert("default/r", Class::Telemetry, &id), "seen before the restore");
+    twin.drain(&mut emit);
+}

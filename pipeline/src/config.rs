@@ -1,0 +1,291 @@
+//! The configuration: one tree of settings, from defaults, a file, the environment and flags, in that order.
+//!
+//! The tree is the `Default` of [`Config`]; every leaf is a setting with a name such as `runtime.commit_interval_ms`. The
+//! environment says the same as `CAIRN_RUNTIME_COMMIT_INTERVAL_MS`, a flag as `--set runtime.commit_interval_ms=50`. A
+//! name that does not exist is refused with the nearest one. `docs/configuration.md` is generated from the tree.
+
+mod describe;
+mod names;
+
+pub use describe::{describe, markdown};
+
+use cairn_operators::admit::AdmitRules;
+use cairn_operators::cockpit::CockpitRules;
+use cairn_operators::refit::RefitRules;
+use cairn_operators::runs::RunsRules;
+use serde::{Deserialize, Serialize};
+use serde_yaml_ng::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Every setting. What each means stands in `config/describe.rs`, where the documentation is made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "describe.rs says what each setting means, and a test holds it to the tree")]
+pub struct Config {
+    pub log: LogConfig,
+    pub runtime: RuntimeConfig,
+    pub gateway: GatewayConfig,
+    pub deadletter: DeadletterConfig,
+    pub admit: AdmitRules,
+    pub runs: RunsRules,
+    pub refit: RefitConfig,
+    pub cockpit: CockpitRules,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct LogConfig {
+    pub data: PathBuf,
+    pub kafka: String,
+    pub registry: String,
+    pub properties: BTreeMap<String, String>,
+    pub app_id: String,
+    pub partitions_run: i32,
+    pub partitions_ingress: i32,
+    pub replication_factor: i32,
+    pub group_protocol: String,
+    pub session_timeout_ms: u64,
+    pub transaction_timeout_ms: u64,
+    pub reach_timeout_ms: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from(".cairn"),
+            kafka: String::new(),
+            registry: String::new(),
+            properties: BTreeMap::new(),
+            app_id: "cairn".to_owned(),
+            partitions_run: 16,
+            partitions_ingress: 4,
+            replication_factor: 1,
+            group_protocol: "classic".to_owned(),
+            session_timeout_ms: 10_000,
+            transaction_timeout_ms: 10_000,
+            reach_timeout_ms: 10_000,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct RuntimeConfig {
+    pub tenants: Vec<String>,
+    pub commit_interval_ms: u64,
+    pub poll_records_max: usize,
+    pub batch_records_max: usize,
+    pub poll_patience_ms: u64,
+    pub tick_interval_ms: i64,
+    pub restart_backoff_ms: u64,
+    pub restart_backoff_ms_max: u64,
+    pub stop_deadline_ms: u64,
+    pub drain_timeout_s: u64,
+    pub pass_ms_max: u64,
+    pub pass_pause_ms: u64,
+    pub state_bytes_max: u64,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            tenants: vec!["default".to_owned()],
+            commit_interval_ms: 100,
+            poll_records_max: 5_000,
+            batch_records_max: 50_000,
+            poll_patience_ms: 20,
+            tick_interval_ms: 1_000,
+            restart_backoff_ms: 200,
+            restart_backoff_ms_max: 10_000,
+            stop_deadline_ms: 10_000,
+            drain_timeout_s: 600,
+            pass_ms_max: 50,
+            pass_pause_ms: 5,
+            state_bytes_max: 4 << 30,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct GatewayConfig {
+    pub listen: String,
+    pub body_bytes_max: usize,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9464".to_owned(), body_bytes_max: 8 << 20 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct DeadletterConfig {
+    pub recipient: String,
+    pub identity: String,
+    pub excerpt_chars_max: usize,
+}
+
+impl Default for DeadletterConfig {
+    fn default() -> Self {
+        Self { recipient: String::new(), identity: String::new(), excerpt_chars_max: 512 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct RefitConfig {
+    pub rules: RefitRules,
+    pub bootstrap: u32,
+    pub level: f64,
+    pub huber_delta: f64,
+    pub holdout_runs: u32,
+    pub memory_bytes_max: usize,
+}
+
+impl Default for RefitConfig {
+    fn default() -> Self {
+        Self {
+            rules: RefitRules::default(),
+            bootstrap: 400,
+            level: 0.95,
+            huber_delta: 1e-3,
+            holdout_runs: 2,
+            memory_bytes_max: 512 << 20,
+        }
+    }
+}
+
+/// What is wrong with a configuration; the caller exits with 2.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}; {remedy}")]
+pub struct ConfigError {
+    /// File, variable or flag.
+    pub place: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Config {
+    /// Puts the configuration together: defaults, then the file (where there is one), then `CAIRN_*`, then flags.
+    ///
+    /// # Errors
+    /// The first setting that does not exist or cannot be read, and where it was said.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let defaults = default_tree();
+        let mut tree = defaults.clone();
+        if let Some(file) = file {
+            let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
+                place: file.display().to_string(),
+                problem: error.to_string(),
+                remedy: "name an existing file with --config, or run `cairn init`".to_owned(),
+            })?;
+            let said: Value = serde_yaml_ng::from_str(&text).map_err(|error| ConfigError {
+                place: file.display().to_string(),
+                problem: error.to_string(),
+                remedy: "mend the YAML there".to_owned(),
+            })?;
+            if !said.is_null() {
+                names::overlay(&mut tree, &said, &defaults, "", &file.display().to_string())?;
+            }
+        }
+        let mut variables: Vec<(String, String)> =
+            environment.into_iter().filter(|(name, _)| name.starts_with("CAIRN_")).collect();
+        variables.sort();
+        for (name, value) in variables {
+            if names::NOT_SETTINGS.contains(&name.as_str()) {
+                continue;
+            }
+            let path = names::of_variable(&defaults, &name)?;
+            names::set(&mut tree, &defaults, &path, &value, &name)?;
+        }
+        for (path, value) in flags {
+            names::set(&mut tree, &defaults, path, value, &format!("--set {path}"))?;
+        }
+        let config: Self = serde_yaml_ng::from_value(tree).map_err(|error| ConfigError {
+            place: "configuration".to_owned(),
+            problem: error.to_string(),
+            remedy: "`cairn config` lists every setting with its kind and default".to_owned(),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |name: &str, problem: String, remedy: &str| ConfigError {
+            place: name.to_owned(),
+            problem,
+            remedy: remedy.to_owned(),
+        };
+        let runtime = &self.runtime;
+        if runtime.commit_interval_ms == 0 || runtime.commit_interval_ms >= self.log.transaction_timeout_ms {
+            return Err(wrong(
+                "runtime.commit_interval_ms",
+                format!("{} is not between 1 and log.transaction_timeout_ms", runtime.commit_interval_ms),
+                "a transaction that outlives its time-out is aborted by the broker; 100 is the default",
+            ));
+        }
+        for (name, value) in [
+            ("runtime.poll_records_max", runtime.poll_records_max),
+            ("runtime.batch_records_max", runtime.batch_records_max),
+            ("admit.packed_events_max", self.admit.packed_events_max),
+        ] {
+            if value == 0 {
+                return Err(wrong(name, "0 lets nothing through".to_owned(), "set 1 or more"));
+            }
+        }
+        for (name, value) in
+            [("log.partitions_run", self.log.partitions_run), ("log.partitions_ingress", self.log.partitions_ingress)]
+        {
+            if value < 1 {
+                return Err(wrong(name, format!("{value} is no number of partitions"), "set 1 or more"));
+            }
+        }
+        if !matches!(self.log.group_protocol.as_str(), "classic" | "consumer") {
+            return Err(wrong(
+                "log.group_protocol",
+                format!("{:?} is unknown", self.log.group_protocol),
+                "set classic or consumer",
+            ));
+        }
+        if let Some(tenant) = runtime.tenants.iter().find(|t| !is_tenant(t)) {
+            return Err(wrong(
+                "runtime.tenants",
+                format!("{tenant:?} is no tenant"),
+                "use lower-case letters, digits and hyphens, 63 at most, beginning with a letter or digit",
+            ));
+        }
+        if !(0.0..1.0).contains(&self.refit.level) {
+            return Err(wrong("refit.level", format!("{} is no level", self.refit.level), "set a number between 0 and 1"));
+        }
+        Ok(())
+    }
+}
+
+/// Lower-case letters, digits and hyphens, 63 at most: what the board's schema allows.
+#[must_use]
+pub fn is_tenant(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && !text.starts_with('-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn default_tree() -> Value {
+    serde_yaml_ng::to_value(Config::default()).expect("defaults are plain data")
+}
+
+#[cfg(test)]
+mod tests;

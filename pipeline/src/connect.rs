@@ -1,0 +1,101 @@
+//! The log and the registry that the configuration names.
+
+use crate::config::LogConfig;
+use cairn_bus::embedded::{EmbeddedLog, EmbeddedSettings};
+use cairn_bus::kafka::{KafkaLog, KafkaSettings};
+use cairn_bus::registry::{MemoryStore, Registry, RegistrySettings, SchemaStore, StoreRegistry};
+use cairn_bus::{Cleanup, Fault, Log, SchemaRegistry, TopicSpec};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A log with the registry of its schemas.
+#[derive(Clone)]
+pub struct Place {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Schemas by id.
+    pub registry: Arc<dyn SchemaRegistry>,
+    /// The store behind the built-in registry, where there is one: the gateway answers for it.
+    pub store: Option<Arc<dyn SchemaStore>>,
+}
+
+/// Opens the log that the configuration names.
+///
+/// # Errors
+/// [`Fault::Config`] for a directory or cluster that cannot be used, [`Fault::Unreachable`] for one that does not answer.
+pub fn open(config: &LogConfig) -> Result<Place, Fault> {
+    if config.kafka.is_empty() { embedded(&config.data) } else { kafka(config) }
+}
+
+fn embedded(directory: &Path) -> Result<Place, Fault> {
+    let log = EmbeddedLog::with(EmbeddedSettings::new(directory))?;
+    let store: Arc<dyn SchemaStore> = Arc::new(log.clone());
+    Ok(Place { registry: Arc::new(StoreRegistry(log.clone())), store: Some(store), log: Arc::new(log) })
+}
+
+fn kafka(config: &LogConfig) -> Result<Place, Fault> {
+    let mut settings = KafkaSettings::new(config.kafka.clone());
+    settings.app_id.clone_from(&config.app_id);
+    settings.extra.clone_from(&config.properties);
+    settings.replication_factor = config.replication_factor;
+    settings.session_timeout = Duration::from_millis(config.session_timeout_ms);
+    settings.transaction_timeout = Duration::from_millis(config.transaction_timeout_ms);
+    settings.reach_timeout = Duration::from_millis(config.reach_timeout_ms);
+    settings.group_protocol.clone_from(&config.group_protocol);
+    let log = Arc::new(KafkaLog::open(settings)?);
+    if config.registry.is_empty() {
+        // The contract's own numbering: the same binary gives the same ids, and the gateway answers for them.
+        let store = Arc::new(MemoryStore::default());
+        let registry = StoreRegistry(store.clone());
+        for topic in cairn_topics::catalogue() {
+            if let (Some(subject), Some(entry)) = (topic.subject(), topic.entry()) {
+                registry.id_of(&subject, entry.schema)?;
+            }
+        }
+        return Ok(Place { log, registry: Arc::new(registry), store: Some(store) });
+    }
+    let mut registry = RegistrySettings::new(config.registry.clone());
+    registry.timeout = Duration::from_millis(config.reach_timeout_ms);
+    // How long a denial is waited for is the runtime's decision, by topic.
+    registry.deny_after = Duration::ZERO;
+    registry.believe_denial = Duration::from_secs(1);
+    Ok(Place { log, registry: Arc::new(Registry::new(registry)?), store: None })
+}
+
+/// Every topic that should exist for these tenants.
+#[must_use]
+pub fn wanted_topics(config: &LogConfig, tenants: &[String]) -> Vec<TopicSpec> {
+    let mut wanted = Vec::new();
+    for topic in cairn_topics::catalogue() {
+        let partitions = match topic.family {
+            cairn_topics::Family::Run => config.partitions_run,
+            cairn_topics::Family::Ingress => config.partitions_ingress,
+            _ if topic.partitions == cairn_topics::RUN_PARTITIONS => config.partitions_run,
+            _ => topic.partitions,
+        };
+        let cleanup = match topic.cleanup {
+            cairn_topics::Cleanup::Compact => Cleanup::Compact,
+            cairn_topics::Cleanup::Delete { retention_ms } => Cleanup::Delete { retention_ms },
+        };
+        let names: Vec<String> = if topic.family == cairn_topics::Family::Ingress {
+            tenants.iter().map(|tenant| cairn_topics::ingress_name(tenant, topic.name)).collect()
+        } else {
+            vec![topic.name.to_owned()]
+        };
+        for name in names {
+            let mut spec = TopicSpec::new(name, partitions, cleanup);
+            spec.append_time = topic.append_time;
+            wanted.push(spec);
+        }
+    }
+    wanted
+}
+
+/// Creates the topics that are missing; the embedded log does so by itself, a cluster when asked.
+///
+/// # Errors
+/// See [`Log::create`].
+pub fn ensure_topics(place: &Place, config: &LogConfig, tenants: &[String]) -> Result<Vec<String>, Fault> {
+    place.log.create(&wanted_topics(config, tenants))
+}

@@ -1,0 +1,159 @@
+//! Records to inputs of cores: frames, schemas, JSON. What cannot be read becomes a reason, never a lost record.
+
+use super::resolve::{Resolved, Resolver};
+use cairn_avro::codec;
+use cairn_avro::contract;
+use cairn_avro::frame;
+use cairn_bus::{Record, SchemaRegistry};
+use cairn_operators::admit::{Ingress, Rejection};
+use cairn_operators::operator::{Dead, Remember};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Why a record is not an input now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undecodable {
+    /// Something is out of reach: pause the partition, come back.
+    Later {
+        /// Why.
+        why: String,
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// It will never be one: a dead letter.
+    Never(Dead),
+}
+
+/// Reads records of all topics.
+pub struct Decoder {
+    resolver: Resolver,
+}
+
+impl Decoder {
+    /// A decoder that asks this registry for writer schemas.
+    #[must_use]
+    pub fn new(registry: Arc<dyn SchemaRegistry>) -> Self {
+        Self { resolver: Resolver::new(registry) }
+    }
+
+    /// An ingress record: a frame where it begins with `0x00`, the contract's JSON where it begins with `{` (DESIGN §2).
+    ///
+    /// # Errors
+    /// [`Undecodable::Later`] only; what is wrong with the bytes is part of the answer.
+    pub fn ingress<'a>(&mut self, record: &'a Record) -> Result<Ingress<'a>, Undecodable> {
+        let (tenant, topic) = cairn_topics::split_tenant(&record.topic).map_or(("default", &*record.topic), |(tenant, topic)| (tenant, topic.name));
+        let value = record.value.as_deref().unwrap_or_default();
+        let payload = match value.first() {
+            None => Err(Rejection::new(
+                "empty",
+                "the record has no value; ingress topics have no tombstones, send the event or nothing",
+            )),
+            Some(0) => self.framed(&record.topic, topic, value)?,
+            Some(b'{') => cairn_avro::json::parse(topic, value)
+                .map_err(|error| Rejection::new(error.class(), error.to_string())),
+            Some(byte) => Err(Rejection::new(
+                "frame",
+                format!("the value begins with 0x{byte:02x}, neither a Confluent frame (0x00) nor JSON ({{)"),
+            )),
+        };
+        Ok(Ingress {
+            tenant,
+            family_topic: topic,
+            event_id: header(record, "event_id"),
+            traceparent: header(record, "traceparent"),
+            source: header(record, "source"),
+            size_bytes: value.len() as u64,
+            payload,
+        })
+    }
+
+    fn framed(
+        &mut self,
+        full_topic: &Arc<str>,
+        topic: &str,
+        value: &[u8],
+    ) -> Result<Result<cairn_avro::record::Payload, Rejection>, Undecodable> {
+        let (id, body) = match frame::split(value) {
+            Ok(parts) => parts,
+            Err(error) => return Ok(Err(Rejection::new("frame", error.to_string()))),
+        };
+        match self.resolver.resolve(full_topic, id, Instant::now()) {
+            Resolved::Schema(writer) => Ok(codec::decode_payload(topic, &writer, body)
+                .map_err(|error| Rejection::new("avro", format!("schema id {id}: {error}")))),
+            Resolved::Later { why, wait } => Err(Undecodable::Later { why, wait }),
+            Resolved::Never => Ok(Err(Rejection::new(
+                "unknown_schema",
+                format!("the registry has no schema with id {id}; register it, then replay this record"),
+            ))),
+        }
+    }
+
+    /// A record of one of our own Avro topics.
+    ///
+    /// # Errors
+    /// See [`Undecodable`].
+    pub fn avro<T: contract::Record>(&mut self, record: &Record) -> Result<T, Undecodable> {
+        match self.avro_or_tombstone(record)? {
+            Some(value) => Ok(value),
+            None => Err(never(record, "empty", "a record without a value")),
+        }
+    }
+
+    /// A record of one of our own compacted Avro topics; none for a tombstone.
+    ///
+    /// # Errors
+    /// See [`Undecodable`].
+    pub fn avro_or_tombstone<T: contract::Record>(&mut self, record: &Record) -> Result<Option<T>, Undecodable> {
+        let Some(value) = record.value.as_deref() else { return Ok(None) };
+        let (id, body) = frame::split(value).map_err(|error| never(record, "frame", &error.to_string()))?;
+        match self.resolver.resolve(&record.topic, id, Instant::now()) {
+            Resolved::Schema(writer) => codec::decode_from(&writer, body)
+                .map(Some)
+                .map_err(|error| never(record, "avro", &format!("schema id {id}: {error}"))),
+            Resolved::Later { why, wait } => Err(Undecodable::Later { why, wait }),
+            Resolved::Never => Err(never(record, "unknown_schema", &format!("the registry has no schema with id {id}"))),
+        }
+    }
+
+    /// A record of one of our own JSON topics.
+    ///
+    /// # Errors
+    /// See [`Undecodable`].
+    pub fn json<T: serde::de::DeserializeOwned>(&self, record: &Record) -> Result<T, Undecodable> {
+        serde_json::from_slice(record.value.as_deref().unwrap_or_default())
+            .map_err(|error| never(record, "json", &error.to_string()))
+    }
+
+    /// One entry of a changelog into a task's state.
+    ///
+    /// # Errors
+    /// What is wrong with the entry.
+    pub fn restore(&self, record: &Record, state: &mut dyn Remember) -> Result<(), String> {
+        let key = std::str::from_utf8(record.key.as_deref().unwrap_or_default())
+            .map_err(|error| format!("offset {}: the key is no text: {error}", record.offset))?;
+        let (table, key) =
+            key.split_once('\0').ok_or_else(|| format!("offset {}: the key names no table", record.offset))?;
+        let Some(value) = record.value.as_deref() else { return state.restore(table, key, None) };
+        let (_, body) = frame::split(value).map_err(|error| format!("offset {}: {error}", record.offset))?;
+        let change: cairn_avro::record::Change =
+            codec::decode(body).map_err(|error| format!("offset {}: {error}", record.offset))?;
+        state.restore(table, key, Some(&change.value))
+    }
+}
+
+fn never(record: &Record, class: &'static str, text: &str) -> Undecodable {
+    Undecodable::Never(Dead {
+        tenant: "default".to_owned(),
+        class,
+        text: format!("{}[{}] offset {}: {text}", record.topic, record.partition, record.offset),
+        topic: record.topic.to_string(),
+        original: None,
+        event_id: None,
+        origin: None,
+    })
+}
+
+fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+    let (_, value) = record.headers.iter().find(|(header, _)| header == name)?;
+    std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
+}

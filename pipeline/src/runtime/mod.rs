@@ -1,0 +1,19 @@
+//! Runs task kinds over a log: poll, apply, commit.
+//!
+//! # Layout
+//!
+//! - [`task`]: the core of one partition behind one trait; the only place that names the cores.
+//! - [`decode`] and [`encode`]: records to inputs of cores, outputs of cores to records.
+//! - [`member`]: one thread's consumer, producer and tasks; the transaction.
+//! - [`service`]: all members of a process; supervision by the kind of fault; stop and drain.
+//! - [`executor`]: long work beside the loop (DESIGN §3.7).
+//!
+//! Everything a batch causes is committed in one transaction or not at all. No `if` about the domain stands here.
+
+pub mod decode;
+pub mod encode;
+pub mod executor;
+pub mod member;
+pub mod resolve;
+pub mod service;
+pub mod task;

@@ -1,0 +1,412 @@
+//! All members of a process, and what happens when one of them meets a fault.
+//!
+//! On Kafka each task kind has its own thread; on the embedded log, and in every drain, one thread steps all members in
+//! turn, the embedded log in passes whose work becomes durable together (DESIGN §4). Supervision goes by the kind of fault:
+//!
+//! - *Abort*: the member rolls back and reads again; it never gets here.
+//! - *Unknown*, *Unreachable*: the member is void; a new one is built after a pause that doubles.
+//! - *Fenced*: another took over; the process stops with 5.
+//! - *Config*: waiting does not help; the process stops with 2.
+
+use super::decode::Decoder;
+use super::encode::Encoder;
+use super::executor::{Executor, Work};
+use super::member::{Counts, Member, Step};
+use super::task::{Kind, kinds};
+use crate::config::Config;
+use crate::connect::Place;
+use crate::fit_work;
+use crate::metrics::Metrics;
+use cairn_bus::{Fault, Membership, Offsets, TopicPartition};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a service needs; shared by its members.
+pub struct Service {
+    config: Config,
+    place: Place,
+    metrics: Arc<Metrics>,
+    encoder: Arc<Encoder>,
+    kinds: Vec<Arc<Kind>>,
+    instance: String,
+    /// True once every member owns its partitions.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Counts by task kind.
+    pub operators: BTreeMap<String, Counts>,
+    /// Where it stopped reading ingress.
+    pub cut: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// What is left, records; 0 unless it gave up.
+    pub lag: i64,
+}
+
+impl Service {
+    /// A service over a log whose topics exist.
+    ///
+    /// # Errors
+    /// [`Fault::Config`] for a task kind that does not exist or topics that are missing.
+    pub fn new(
+        config: &Config,
+        place: Place,
+        metrics: Arc<Metrics>,
+        instance: String,
+        only: &[String],
+    ) -> Result<Self, Fault> {
+        let topics = place.log.topics()?;
+        let mut kinds = kinds(config);
+        if let Some(unknown) = only.iter().find(|name| !kinds.iter().any(|kind| kind.name == name.as_str())) {
+            let known: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+            return Err(Fault::Config(format!("--only {unknown}: there is no such task kind; there are {}", known.join(", "))));
+        }
+        if !only.is_empty() {
+            kinds.retain(|kind| only.iter().any(|name| name == kind.name));
+        }
+        for kind in &mut kinds {
+            // A tenant's ingress topics exist only where somebody applied them.
+            if kind.changelog.is_none() {
+                kind.inputs.retain(|topic| topics.contains_key(topic));
+            }
+            if let Some(missing) = kind.inputs.iter().find(|topic| !topics.contains_key(*topic)) {
+                return Err(Fault::Config(format!("topic {missing} does not exist; run `cairn topics apply`")));
+            }
+        }
+        let encoder = Arc::new(Encoder::new(place.registry.clone(), &topics, &config.deadletter, metrics.clone())?);
+        Ok(Self {
+            config: config.clone(),
+            place,
+            metrics,
+            encoder,
+            kinds: kinds.into_iter().map(Arc::new).collect(),
+            instance,
+            ready: Arc::default(),
+        })
+    }
+
+    fn member(&self, kind: &Arc<Kind>, limits: Option<Offsets>) -> Result<Member, Fault> {
+        let session = self.place.log.open(Membership {
+            operator: kind.name.to_owned(),
+            group: format!("{}.{}", self.config.log.app_id, kind.name),
+            instance: self.instance.clone(),
+            thread: 0,
+            topics: kind.inputs.clone(),
+        })?;
+        let refit = self.config.refit.clone();
+        let work: Work = Arc::new(move |ask| fit_work::fit(ask, &refit));
+        Ok(Member::new(
+            kind.clone(),
+            session,
+            Decoder::new(self.place.registry.clone()),
+            self.encoder.clone(),
+            Executor::new(work, self.metrics.clone()),
+            self.config.runtime.clone(),
+            self.metrics.clone(),
+            limits,
+        ))
+    }
+
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    /// [`Fault::Fenced`] and [`Fault::Config`]; everything else is waited out.
+    pub fn run(&self, stop: &AtomicBool) -> Result<(), Fault> {
+        if self.place.log.kind() == "embedded" {
+            return self.run_passes(stop);
+        }
+        let ready: Vec<AtomicBool> = self.kinds.iter().map(|_| AtomicBool::new(false)).collect();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .kinds
+                .iter()
+                .zip(&ready)
+                .map(|(kind, ready)| {
+                    let all = &self.ready;
+                    scope.spawn(move || {
+                        let result = self.supervise(kind, stop, ready);
+                        if result.is_err() {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                        all.store(false, Ordering::Relaxed);
+                        result
+                    })
+                })
+                .collect();
+            while !stop.load(Ordering::Relaxed) {
+                if ready.iter().all(|ready| ready.load(Ordering::Relaxed)) && !self.ready.swap(true, Ordering::Relaxed) {
+                    eprintln!("ready");
+                }
+                std::thread::sleep(Duration::from_millis(self.config.runtime.poll_patience_ms));
+            }
+            let mut worst = Ok(());
+            for thread in threads {
+                match thread.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(fault)) => worst = Err(fault),
+                    Err(_) => worst = Err(Fault::Config("a task panicked; please report this with the log".to_owned())),
+                }
+            }
+            worst
+        })
+    }
+
+    /// One task kind on a thread of its own, rebuilt after faults that pass.
+    fn supervise(&self, kind: &Arc<Kind>, stop: &AtomicBool, ready: &AtomicBool) -> Result<(), Fault> {
+        let patience = Duration::from_millis(self.config.runtime.poll_patience_ms);
+        let mut backoff = Backoff::new(&self.config);
+        while !stop.load(Ordering::Relaxed) {
+            let fault = match self.member(kind, None) {
+                Err(fault) => fault,
+                Ok(mut member) => {
+                    let mut looked = Instant::now();
+                    let fault = loop {
+                        if stop.load(Ordering::Relaxed) {
+                            break member.stop(Duration::from_millis(self.config.runtime.stop_deadline_ms)).err();
+                        }
+                        match member.step(patience) {
+                            Ok(_) => {}
+                            Err(fault) => break Some(fault),
+                        }
+                        if !member.owned().is_empty() {
+                            ready.store(true, Ordering::Relaxed);
+                            backoff.reset();
+                        }
+                        if looked.elapsed() > Duration::from_secs(1) {
+                            looked = Instant::now();
+                            if let Err(fault) = member.lag() {
+                                break Some(fault);
+                            }
+                        }
+                    };
+                    match fault {
+                        None => return Ok(()),
+                        Some(fault) => fault,
+                    }
+                }
+            };
+            ready.store(false, Ordering::Relaxed);
+            self.ready.store(false, Ordering::Relaxed);
+            self.rebuild(kind.name, fault, &mut backoff, stop)?;
+        }
+        Ok(())
+    }
+
+    /// Waits before a rebuild, or gives up: what each kind of fault asks for.
+    fn rebuild(&self, operator: &str, fault: Fault, backoff: &mut Backoff, stop: &AtomicBool) -> Result<(), Fault> {
+        self.metrics.restarted(operator, fault.name());
+        match fault {
+            Fault::Fenced(_) | Fault::Config(_) => return Err(fault),
+            Fault::Abort(_) | Fault::Unknown(_) | Fault::Unreachable(_) => {}
+        }
+        let wait = backoff.next();
+        tracing::warn!(operator, fault = %fault, wait_ms = wait.as_millis() as u64, "building the member anew");
+        let begun = Instant::now();
+        while begun.elapsed() < wait && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// The embedded log: all members in one thread, in passes.
+    fn run_passes(&self, stop: &AtomicBool) -> Result<(), Fault> {
+        let mut backoff = Backoff::new(&self.config);
+        let pause = Duration::from_millis(self.config.runtime.pass_pause_ms);
+        let patience = Duration::from_millis(self.config.runtime.poll_patience_ms);
+        let mut maintained = Instant::now();
+        loop {
+            let mut members = self.members(None)?;
+            let fault = loop {
+                if stop.load(Ordering::Relaxed) {
+                    return self.stop_members(members);
+                }
+                match self.pass(&mut members) {
+                    Err(fault) => break fault,
+                    Ok(moved) => {
+                        if !self.ready.swap(true, Ordering::Relaxed) {
+                            eprintln!("ready");
+                        }
+                        backoff.reset();
+                        if maintained.elapsed() > Duration::from_secs(10) {
+                            maintained = Instant::now();
+                            self.place.log.maintain()?;
+                            for member in &mut members {
+                                member.lag()?;
+                            }
+                        }
+                        std::thread::sleep(if moved { pause } else { patience });
+                    }
+                }
+            };
+            drop(members);
+            self.ready.store(false, Ordering::Relaxed);
+            self.rebuild("all", fault, &mut backoff, stop)?;
+        }
+    }
+
+    fn members(&self, limits: Option<&Offsets>) -> Result<Vec<Member>, Fault> {
+        self.kinds.iter().map(|kind| self.member(kind, limits.cloned())).collect()
+    }
+
+    /// Steps every member until nothing moves or the pass is over. On Kafka a pass is only a turn.
+    fn pass(&self, members: &mut [Member]) -> Result<bool, Fault> {
+        let begun = Instant::now();
+        let longest = Duration::from_millis(self.config.runtime.pass_ms_max);
+        self.place.log.pass_begin()?;
+        let mut moved = false;
+        loop {
+            let mut any = false;
+            for member in members.iter_mut() {
+                any |= member.step(Duration::ZERO)? == Step::Moved;
+                if self.place.log.kind() == "embedded" {
+                    // What is open is committed within the pass: the next task reads what this one wrote.
+                    member.commit()?;
+                }
+            }
+            moved |= any;
+            if !any || begun.elapsed() >= longest {
+                break;
+            }
+        }
+        self.place.log.pass_end()?;
+        Ok(moved)
+    }
+
+    fn stop_members(&self, members: Vec<Member>) -> Result<(), Fault> {
+        let deadline = Duration::from_millis(self.config.runtime.stop_deadline_ms);
+        for member in members {
+            member.stop(deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Works off what ingress holds now and all that it causes, then returns (`cairn run --drain`).
+    ///
+    /// # Errors
+    /// [`Fault::Fenced`] where another member owns a partition; [`Fault::Unreachable`] at the time-out, with what is left.
+    pub fn drain(&self, timeout: Duration) -> Result<Drained, Fault> {
+        let begun = Instant::now();
+        let limits = self.ingress_ends()?;
+        let mut members = self.members(Some(&limits))?;
+        let mut backoff = Backoff::new(&self.config);
+        let mut quiet_turns = 0;
+        loop {
+            if begun.elapsed() > timeout {
+                let mut left = 0;
+                for member in &mut members {
+                    left += member.lag()?;
+                }
+                return Err(Fault::Unreachable(format!(
+                    "the drain did not end within {} s; {left} records are left; run it again, or give it longer with --timeout-s",
+                    timeout.as_secs()
+                )));
+            }
+            match self.drain_turn(&mut members, begun.elapsed()) {
+                Ok(true) => {
+                    quiet_turns += 1;
+                    // Twice in a row: what one member wrote while the next was asked has been seen by then.
+                    if quiet_turns >= 2 {
+                        break;
+                    }
+                }
+                Ok(false) => quiet_turns = 0,
+                Err(fault) => {
+                    drop(members);
+                    self.rebuild("all", fault, &mut backoff, &AtomicBool::new(false))?;
+                    members = self.members(Some(&limits))?;
+                    quiet_turns = 0;
+                }
+            }
+        }
+        let mut drained = Drained::default();
+        for (place, next) in &limits {
+            drained.cut.entry(place.topic.to_string()).or_default().insert(place.partition, *next);
+        }
+        for member in members {
+            let name = member.kind().name.to_owned();
+            let counts = member.stop(Duration::from_millis(self.config.runtime.stop_deadline_ms))?;
+            drained.operators.insert(name, counts);
+        }
+        Ok(drained)
+    }
+
+    /// One turn of a drain; true when everybody is quiet and has nothing to finish.
+    fn drain_turn(&self, members: &mut [Member], waited: Duration) -> Result<bool, Fault> {
+        if self.pass(members)? {
+            return Ok(false);
+        }
+        let expected: usize = members.iter().map(|member| self.partitions_of(member.kind())).sum();
+        let owned: usize = members.iter().map(|member| member.owned().len()).sum();
+        if owned < expected {
+            let patience = Duration::from_millis(3 * self.config.log.session_timeout_ms);
+            if waited > patience {
+                return Err(Fault::Fenced(format!(
+                    "{owned} of {expected} partitions are ours; another member owns the rest: stop it, or let it drain"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(self.config.runtime.pass_pause_ms));
+            return Ok(false);
+        }
+        for member in members.iter_mut() {
+            if !member.is_quiet()? {
+                std::thread::sleep(Duration::from_millis(self.config.runtime.pass_pause_ms));
+                return Ok(false);
+            }
+        }
+        // Upstream first: what a core finishes may be another's input.
+        for member in members.iter_mut() {
+            if member.drain()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn partitions_of(&self, kind: &Kind) -> usize {
+        let partitions = |topic: &String| self.encoder.partitions(topic).unwrap_or(0);
+        kind.inputs.iter().map(|topic| usize::try_from(partitions(topic)).unwrap_or(0)).sum()
+    }
+
+    /// The ends of all ingress topics as of now.
+    fn ingress_ends(&self) -> Result<Offsets, Fault> {
+        let mut reader = self.place.log.reader()?;
+        let topics: Vec<&str> = self
+            .kinds
+            .iter()
+            .filter(|kind| kind.family == "ingress")
+            .flat_map(|kind| kind.inputs.iter().map(String::as_str))
+            .collect();
+        if topics.is_empty() {
+            return Ok(Offsets::new());
+        }
+        let ends: BTreeMap<TopicPartition, (i64, i64)> = reader.ends(&topics)?;
+        Ok(ends.into_iter().map(|(place, (_, end))| (place, end)).collect())
+    }
+}
+
+/// A pause that doubles up to a limit.
+struct Backoff {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    fn new(config: &Config) -> Self {
+        let first = Duration::from_millis(config.runtime.restart_backoff_ms);
+        Self { first, longest: Duration::from_millis(config.runtime.restart_backoff_ms_max), next: first }
+    }
+
+    fn next(&mut self) -> Duration {
+        let wait = self.next;
+        self.next = (wait * 2).min(self.longest);
+        wait
+    }
+
+    fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
