@@ -1,8 +1,22 @@
 //! Records to Avro bytes and back.
+//!
+//! Bytes written with the schema of this build go straight into the Rust type through
+//! `apache-avro`'s serde path. Bytes of another writer's schema are first brought into this
+//! build's layout by Avro's rules of schema resolution ([`Reader`]), then read the same way.
+//!
+//! Why not `apache-avro`'s own resolution: it finds the branch of a union by trial (a newer
+//! `RunConfig` would become a `RuntimeTelemetry`, which needs only a run id), takes bytes that end
+//! early for nulls, and copies every value twice.
 
 use thiserror::Error;
 
-use crate::contract::Record;
+use crate::contract::{Entry, Record};
+use crate::frame;
+use crate::record::Payload;
+use crate::resolve;
+pub use crate::shape::SchemaFault;
+use crate::shape::Shape;
+pub use crate::wire::Break;
 
 /// Why bytes and a record did not become each other.
 #[derive(Debug, Error)]
@@ -23,6 +37,14 @@ pub enum Fault {
         /// What the decoder said.
         reason: String,
     },
+    /// The bytes are not a datum of the writer's schema, or of no use to the reader.
+    #[error("not a {record}: {source}")]
+    Broken {
+        /// Record that was expected.
+        record: &'static str,
+        /// What is wrong with them.
+        source: Break,
+    },
     /// Something stands behind the datum.
     #[error("{count} bytes after the end of a {record}")]
     Trailing {
@@ -33,7 +55,7 @@ pub enum Fault {
     },
 }
 
-/// Appends a record's Avro bytes to a buffer. After an error the buffer is as long as before.
+/// Appends a record's Avro bytes to a buffer. After an error the buffer is as before.
 pub fn encode<T: Record>(value: &T, out: &mut Vec<u8>) -> Result<(), Fault> {
     let entry = T::entry();
     let before = out.len();
@@ -51,7 +73,26 @@ pub fn encode<T: Record>(value: &T, out: &mut Vec<u8>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Reads a record that was written with the schema of this build.
+/// Appends a frame with a record in it. After an error the buffer is as before.
+///
+/// ```
+/// use cairn_avro::{codec, frame, record::RunTags};
+///
+/// let tags = RunTags { run_id: "r1".into(), add: vec!["good".into()], ..Default::default() };
+/// let mut value = Vec::new();
+/// codec::encode_framed(7, &tags, &mut value)?;
+/// let frame = frame::split(&value)?;
+/// assert_eq!(frame.schema_id, 7);
+/// assert_eq!(codec::decode::<RunTags>(frame.body)?, tags);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn encode_framed<T: Record>(schema_id: u32, value: &T, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let before = out.len();
+    frame::put(schema_id, out);
+    encode(value, out).inspect_err(|_| out.truncate(before))
+}
+
+/// Reads a record that was written with the schema of this build. It ends where the bytes end.
 pub fn decode<T: Record>(bytes: &[u8]) -> Result<T, Fault> {
     let entry = T::entry();
     let mut rest = bytes;
@@ -70,4 +111,90 @@ pub fn decode<T: Record>(bytes: &[u8]) -> Result<T, Fault> {
             count,
         }),
     }
+}
+
+/// Reads one record of the contract from what one writer's schema wrote. Prepared once for each
+/// schema id; cheap to share.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    entry: &'static Entry,
+    /// The writer's schema; nothing when its bytes look like our own.
+    writer: Option<Shape>,
+}
+
+impl Reader {
+    /// Prepares for a writer's schema; says at once when no record of it could be read.
+    pub fn new(entry: &'static Entry, writer_schema: &str) -> Result<Self, SchemaFault> {
+        let native = Self::native(entry);
+        if writer_schema == entry.schema {
+            return Ok(native);
+        }
+        let parsed = apache_avro::Schema::parse_str(writer_schema)
+            .map_err(|error| SchemaFault::Invalid(error.to_string()))?;
+        let writer = Shape::of(&parsed)?;
+        if parsed.canonical_form() == entry.canonical() {
+            return Ok(native);
+        }
+        resolve::check(&writer.node, &entry.shape().node).map_err(|reason| SchemaFault::Unfit {
+            record: entry.record,
+            reason,
+        })?;
+        Ok(Self {
+            entry,
+            writer: Some(writer),
+        })
+    }
+
+    /// For what this build writes itself.
+    pub fn native(entry: &'static Entry) -> Self {
+        Self {
+            entry,
+            writer: None,
+        }
+    }
+
+    /// The record that it reads.
+    pub fn entry(&self) -> &'static Entry {
+        self.entry
+    }
+
+    /// Reads a record. `T` must be the entry's.
+    pub fn read<T: Record>(&self, bytes: &[u8]) -> Result<T, Fault> {
+        debug_assert_eq!(T::entry().record, self.entry.record);
+        match &self.writer {
+            None => decode(bytes),
+            Some(writer) => decode(&self.resolved(writer, bytes)?),
+        }
+    }
+
+    /// Reads an ingress record.
+    pub fn read_payload(&self, bytes: &[u8]) -> Result<Payload, Fault> {
+        match &self.writer {
+            None => Payload::decode(self.entry, bytes),
+            Some(writer) => Payload::decode(self.entry, &self.resolved(writer, bytes)?),
+        }
+    }
+
+    fn resolved(&self, writer: &Shape, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+        let record = self.entry.record;
+        let (out, left) = resolve::datum(&writer.node, &self.entry.shape().node, bytes)
+            .map_err(|source| Fault::Broken { record, source })?;
+        match left {
+            0 => Ok(out),
+            count => Err(Fault::Trailing { record, count }),
+        }
+    }
+}
+
+/// Reads an ingress record of a topic family from what a writer's schema wrote. For many records
+/// keep a [`Reader`] instead.
+pub fn decode_payload(topic: &str, writer_schema: &str, bytes: &[u8]) -> Result<Payload, Fault> {
+    let unread = |reason: String| Fault::Decode {
+        record: "payload",
+        reason,
+    };
+    let entry = crate::contract::of_topic(topic)
+        .ok_or_else(|| unread(format!("{topic} is not a topic of the contract")))?;
+    let reader = Reader::new(entry, writer_schema).map_err(|fault| unread(fault.to_string()))?;
+    reader.read_payload(bytes)
 }

@@ -22,9 +22,17 @@
 
 pub mod codec;
 pub mod contract;
+pub mod frame;
+pub mod json;
 pub mod record;
+pub mod time;
 pub mod tree;
 
 mod bytes_map;
 mod open_enum;
 mod payload;
+mod resolve;
+mod shape;
+mod wire;
+
+pub use shape::Shape;

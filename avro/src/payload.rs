@@ -1,52 +1,77 @@
 //! What every ingress record can be asked, whatever its kind.
 
+use crate::codec::{self, Fault};
 use crate::contract::{Entry, Record};
 use crate::record::*;
 
-/// Evaluates an expression with the record inside a payload.
-macro_rules! each {
-    ($payload:expr, $record:ident => $answer:expr) => {
-        match $payload {
-            Payload::TrainingTelemetry($record) => $answer,
-            Payload::RuntimeTelemetry($record) => $answer,
-            Payload::ToolUse($record) => $answer,
-            Payload::EvalResult($record) => $answer,
-            Payload::SafetyResult($record) => $answer,
-            Payload::RunConfig($record) => $answer,
-            Payload::RunLifecycle($record) => $answer,
-            Payload::RunPlanned($record) => $answer,
-            Payload::RunTags($record) => $answer,
+impl<T: Record> Record for Box<T> {
+    fn entry() -> &'static Entry {
+        T::entry()
+    }
+}
+
+fn entry_of<T: Record>(_: &T) -> &'static Entry {
+    T::entry()
+}
+
+/// Implements what asks every variant the same. A variant more in the schema's union does not
+/// compile until it stands in this list too.
+macro_rules! payloads {
+    ($($record:ident),+) => {
+        impl Payload {
+            /// The records that a payload can be, in the order of the union.
+            pub const RECORDS: &[&str] = &[$(stringify!($record)),+];
+
+            /// The contract's entry of the record inside.
+            pub fn entry(&self) -> &'static Entry {
+                match self { $(Payload::$record(record) => entry_of(record)),+ }
+            }
+
+            /// Appends the Avro bytes of the record inside.
+            pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
+                match self { $(Payload::$record(record) => codec::encode(record, out)),+ }
+            }
+
+            /// Reads a record that was written with the schema of this build.
+            pub fn decode(entry: &Entry, bytes: &[u8]) -> Result<Self, Fault> {
+                match entry.record {
+                    $(stringify!($record) => codec::decode(bytes).map(Payload::$record),)+
+                    other => Err(Fault::Decode {
+                        record: "payload",
+                        reason: format!("{other} is not an ingress record"),
+                    }),
+                }
+            }
+
+            /// The run that it is about.
+            pub fn run_id(&self) -> &str {
+                match self { $(Payload::$record(record) => &record.run_id),+ }
+            }
+
+            /// When it happened by the sender's clock (milliseconds since 1970, UTC).
+            pub fn event_time_ms(&self) -> Option<i64> {
+                match self { $(Payload::$record(record) => record.event_time_ms),+ }
+            }
         }
     };
 }
 
-impl Payload {
-    /// The contract's entry of the record inside.
-    pub fn entry(&self) -> &'static Entry {
-        fn of<T: Record>(_: &T) -> &'static Entry {
-            T::entry()
-        }
-        match self {
-            Payload::RunConfig(record) => of(&**record),
-            Payload::RunPlanned(record) => of(&**record),
-            Payload::TrainingTelemetry(record) => of(record),
-            Payload::RuntimeTelemetry(record) => of(record),
-            Payload::ToolUse(record) => of(record),
-            Payload::EvalResult(record) => of(record),
-            Payload::SafetyResult(record) => of(record),
-            Payload::RunLifecycle(record) => of(record),
-            Payload::RunTags(record) => of(record),
-        }
-    }
+payloads!(
+    TrainingTelemetry,
+    RuntimeTelemetry,
+    ToolUse,
+    EvalResult,
+    SafetyResult,
+    RunConfig,
+    RunLifecycle,
+    RunPlanned,
+    RunTags
+);
 
+impl Payload {
     /// The topic family of the record, without a tenant's prefix.
     pub fn topic(&self) -> &'static str {
         self.entry().topics[0]
-    }
-
-    /// The run that it is about.
-    pub fn run_id(&self) -> &str {
-        each!(self, record => &record.run_id)
     }
 
     /// The attempt that it is about; plans and tags are about the run, which is attempt 0.
@@ -61,11 +86,6 @@ impl Payload {
             Payload::RunLifecycle(record) => record.attempt,
             Payload::RunPlanned(_) | Payload::RunTags(_) => 0,
         }
-    }
-
-    /// When it happened by the sender's clock (milliseconds since 1970, UTC).
-    pub fn event_time_ms(&self) -> Option<i64> {
-        each!(self, record => record.event_time_ms)
     }
 
     /// Optimizer steps done when it was made.

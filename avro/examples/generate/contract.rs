@@ -7,21 +7,21 @@ use crate::model::Model;
 use crate::{rust, schemas};
 
 /// One record on the bus.
-pub struct Subject {
+pub(crate) struct Subject {
     /// Name of the record; its schema is `schemas/<name in snake case>.avsc`.
-    pub record: &'static str,
+    pub(crate) record: &'static str,
     /// Topics that carry it, ingress topics without the tenant's prefix.
-    pub topics: &'static [&'static str],
+    pub(crate) topics: &'static [&'static str],
 }
 
 /// Records of topics that are partitioned alike.
-pub struct Family {
+pub(crate) struct Family {
     /// Name of the family and of the Rust module.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// First line of the module's documentation.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// Its records.
-    pub subjects: &'static [Subject],
+    pub(crate) subjects: &'static [Subject],
 }
 
 const fn on(record: &'static str, topics: &'static [&'static str]) -> Subject {
@@ -29,7 +29,7 @@ const fn on(record: &'static str, topics: &'static [&'static str]) -> Subject {
 }
 
 /// The contract, in the order of the documentation. A new record is a line here and an `.avsc`.
-pub const FAMILIES: &[Family] = &[
+pub(crate) const FAMILIES: &[Family] = &[
     Family {
         name: "ingress",
         about: "What training stacks, evaluators, planners and people send in.",
@@ -96,12 +96,12 @@ pub const FAMILIES: &[Family] = &[
 ];
 
 /// Every subject of the contract.
-pub fn subjects() -> impl Iterator<Item = &'static Subject> {
+pub(crate) fn subjects() -> impl Iterator<Item = &'static Subject> {
     FAMILIES.iter().flat_map(|family| family.subjects)
 }
 
 /// Every generated file: path relative to the crate, and text.
-pub fn outputs(root: &Path) -> Vec<(PathBuf, String)> {
+pub(crate) fn outputs(root: &Path) -> Vec<(PathBuf, String)> {
     let model = Model::load(root);
     let mut files = schemas::outputs(&model);
     files.extend(rust::outputs(&model));

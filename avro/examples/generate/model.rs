@@ -6,11 +6,11 @@ use std::path::Path;
 use cairn_avro::tree::{self, Tree};
 
 /// Namespace of every named type.
-pub const NAMESPACE: &str = "cairn.v1";
+pub(crate) const NAMESPACE: &str = "cairn.v1";
 
 /// A type at a field.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Type {
+pub(crate) enum Type {
     Boolean,
     Int,
     Long,
@@ -30,15 +30,15 @@ pub enum Type {
 }
 
 /// One field of a record.
-pub struct Field {
-    pub name: String,
-    pub doc: String,
-    pub kind: Type,
-    pub default: Option<Tree>,
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) doc: String,
+    pub(crate) kind: Type,
+    pub(crate) default: Option<Tree>,
 }
 
 /// What a named type is.
-pub enum Shape {
+pub(crate) enum Shape {
     Record(Vec<Field>),
     Enum {
         symbols: Vec<String>,
@@ -47,24 +47,24 @@ pub enum Shape {
 }
 
 /// A named type.
-pub struct Named {
-    pub name: String,
-    pub doc: String,
-    pub shape: Shape,
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) doc: String,
+    pub(crate) shape: Shape,
     /// Whether it is a subject of its own or lies in `schemas/shared`.
-    pub shared: bool,
+    pub(crate) shared: bool,
     /// Its definition; other named types are references in it.
-    pub tree: Tree,
+    pub(crate) tree: Tree,
 }
 
 /// All named types, by name.
-pub struct Model {
-    pub types: BTreeMap<String, Named>,
+pub(crate) struct Model {
+    pub(crate) types: BTreeMap<String, Named>,
 }
 
 impl Model {
     /// Reads `schemas/*.avsc` and `schemas/shared/*.avsc`.
-    pub fn load(root: &Path) -> Self {
+    pub(crate) fn load(root: &Path) -> Self {
         let mut types = BTreeMap::new();
         for (folder, shared) in [("schemas", false), ("schemas/shared", true)] {
             for path in files(&root.join(folder), "avsc") {
@@ -85,7 +85,7 @@ impl Model {
     }
 
     /// The fields of a record.
-    pub fn fields(&self, record: &str) -> &[Field] {
+    pub(crate) fn fields(&self, record: &str) -> &[Field] {
         match &self.types[record].shape {
             Shape::Record(fields) => fields,
             Shape::Enum { .. } => panic!("{record} is an enum"),
@@ -94,7 +94,7 @@ impl Model {
 }
 
 /// Files of a folder with an extension, sorted.
-pub fn files(folder: &Path, extension: &str) -> Vec<std::path::PathBuf> {
+pub(crate) fn files(folder: &Path, extension: &str) -> Vec<std::path::PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder exists")
         .map(|entry| entry.expect("the folder can be read").path())
@@ -105,7 +105,7 @@ pub fn files(folder: &Path, extension: &str) -> Vec<std::path::PathBuf> {
 }
 
 /// `TrainingTelemetry` becomes `training_telemetry`.
-pub fn snake(name: &str) -> String {
+pub(crate) fn snake(name: &str) -> String {
     let mut out = String::new();
     for (at, letter) in name.char_indices() {
         if letter.is_ascii_uppercase() && at > 0 {
@@ -117,7 +117,7 @@ pub fn snake(name: &str) -> String {
 }
 
 /// `end_of_file` becomes `EndOfFile`.
-pub fn pascal(name: &str) -> String {
+pub(crate) fn pascal(name: &str) -> String {
     name.split('_')
         .map(|word| {
             let (first, rest) = word.split_at(1);

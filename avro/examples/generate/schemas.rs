@@ -12,7 +12,7 @@ use cairn_avro::tree::Tree;
 use crate::model::{Model, NAMESPACE, snake};
 
 /// The schema files.
-pub fn outputs(model: &Model) -> Vec<(PathBuf, String)> {
+pub(crate) fn outputs(model: &Model) -> Vec<(PathBuf, String)> {
     model
         .types
         .values()
@@ -34,7 +34,7 @@ pub fn outputs(model: &Model) -> Vec<(PathBuf, String)> {
 }
 
 /// The self-contained schema of a named type.
-pub fn expanded(model: &Model, name: &str) -> Tree {
+pub(crate) fn expanded(model: &Model, name: &str) -> Tree {
     expand(
         model,
         &Tree::Text(format!("{NAMESPACE}.{name}")),
@@ -76,7 +76,7 @@ fn expand(model: &Model, tree: &Tree, seen: &mut BTreeSet<String>) -> Tree {
 }
 
 /// JSON with a line for each field and each member of a record.
-pub fn pretty(tree: &Tree) -> String {
+pub(crate) fn pretty(tree: &Tree) -> String {
     let mut out = String::new();
     write_pretty(tree, 0, &mut out);
     out.push('\n');

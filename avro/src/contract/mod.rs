@@ -3,6 +3,7 @@
 //! A subject of the schema registry is named after its topic (`<topic>-value`); a tenant's ingress
 //! topics use the same schema under their own subject.
 
+use std::fmt;
 use std::sync::OnceLock;
 
 use apache_avro::Schema;
@@ -11,7 +12,13 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::shape::Shape;
+
 pub mod entries;
+
+/// Most that a decoder reserves for one value: above any record that the bus takes, and far below
+/// the 512 MiB that a forged length could ask for by default.
+const ALLOCATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A record that has a subject of its own.
 pub trait Record: Serialize + DeserializeOwned {
@@ -30,12 +37,22 @@ pub struct Entry {
     prepared: OnceLock<Prepared>,
 }
 
+impl fmt::Debug for Entry {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Entry")
+            .field("record", &self.record)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What is made of an entry's schema once in a process.
 pub(crate) struct Prepared {
     pub(crate) schema: &'static Schema,
     pub(crate) canonical: String,
     pub(crate) reader: GenericDatumReader<'static>,
     pub(crate) writer: GenericDatumWriter<'static>,
+    shape: Shape,
     fields: Vec<&'static str>,
 }
 
@@ -63,9 +80,19 @@ impl Entry {
         &self.prepared().canonical
     }
 
+    /// CRC-64-AVRO (Rabin) fingerprint of the canonical form: which wire layout this is.
+    pub fn fingerprint(&self) -> u64 {
+        rabin(self.canonical().as_bytes())
+    }
+
     /// The names of its fields, in the schema's order.
     pub fn field_names(&self) -> &[&'static str] {
         &self.prepared().fields
+    }
+
+    /// Its schema, ready for walking bytes.
+    pub fn shape(&self) -> &Shape {
+        &self.prepared().shape
     }
 
     /// Parses the schema at the first call. It lives as long as the process, like the entry.
@@ -76,8 +103,10 @@ impl Entry {
             let Schema::Record(record) = schema else {
                 unreachable!("every subject of the contract is a record")
             };
+            apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES_MAX);
             Prepared {
                 schema,
+                shape: Shape::of(schema).expect("the contract's schemas can be walked"),
                 canonical: schema.canonical_form(),
                 reader: GenericDatumReader::builder(schema)
                     .human_readable(false)
@@ -118,4 +147,45 @@ pub fn of_record(record: &str) -> Option<&'static Entry> {
 /// The subject under which a topic's schema is registered.
 pub fn subject(topic: &str) -> String {
     format!("{topic}-value")
+}
+
+/// CRC-64-AVRO, as the Avro specification defines it for schema fingerprints.
+fn rabin(bytes: &[u8]) -> u64 {
+    const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
+    bytes.iter().fold(EMPTY, |print, byte| {
+        let mut low = (print ^ u64::from(*byte)) & 0xff;
+        for _ in 0..8 {
+            low = (low >> 1) ^ (EMPTY & 0u64.wrapping_sub(low & 1));
+        }
+        (print >> 8) ^ low
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_lead_to_entries() {
+        assert_eq!(
+            of_topic("runs.windows").map(|entry| entry.record),
+            Some("Window")
+        );
+        assert_eq!(
+            of_topic("ticks.pool").map(|entry| entry.record),
+            Some("Tick")
+        );
+        assert!(of_topic("nowhere").is_none());
+        assert_eq!(subject("late"), "late-value");
+        assert_eq!(
+            entries::RUN_TAGS.field_names()[..2],
+            ["run_id", "event_time_ms"]
+        );
+    }
+
+    /// The value that the Avro specification's own test suite has for `"int"`.
+    #[test]
+    fn fingerprints_are_avros() {
+        assert_eq!(rabin(b"\"int\""), 0x7275_d51a_3f39_5c8f);
+    }
 }
