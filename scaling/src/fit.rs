@@ -71,12 +71,18 @@ pub fn fit_hoffmann(rows: &[Observation], options: &FitOptions) -> Result<Hoffma
     let calibration = calibrate(&problem, &residuals, &cohort.run_of, runs, options.level);
     let profiles = profiles(&problem, &warm, calibration);
     let form = form_error(&cohort, options, &optimum);
+    let smallest_loss = cohort
+        .rows
+        .iter()
+        .map(|row| row.loss)
+        .fold(f64::INFINITY, f64::min);
     let parameters = estimates(
         &problem.centre,
         &optimum,
         &converged,
         &profiles,
         &form,
+        smallest_loss,
         options.level,
     );
     let certificate = certificate(&problem, &found, &profiles);
@@ -171,6 +177,7 @@ fn estimates(
     replicates: &[Coefficients],
     profiles: &[Profile],
     form: &[f64; COUNT],
+    smallest_loss: f64,
     level: f64,
 ) -> BTreeMap<String, ParameterEstimate> {
     let here = transformed(optimum);
@@ -212,13 +219,19 @@ fn estimates(
             low: here[index] - libm::hypot(below.max(0.0), form[index]),
             high: here[index] + libm::hypot(above.max(0.0), form[index]),
         };
+        // Whatever the form, no run lies below the floor but by noise: the widening ends at the smallest loss.
+        let ceiling = if index == FLOOR {
+            smallest_loss.max(here[index] + above)
+        } else {
+            f64::INFINITY
+        };
         let range = Interval {
             low: if logarithmic {
                 natural(widened.low)
             } else {
                 widened.low.max(0.0)
             },
-            high: natural(widened.high),
+            high: natural(widened.high.min(ceiling)),
         };
         let closed = profiles[index].low.closed && profiles[index].high.closed;
         estimates.insert(

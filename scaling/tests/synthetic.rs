@@ -256,6 +256,11 @@ fn the_range_of_the_floor_carries_the_error_of_the_form() {
                 let fit = fit(&rows, 100);
                 let floor = &fit.parameters["e"];
                 trials += 1;
+                let smallest = rows
+                    .iter()
+                    .map(|row| row.loss)
+                    .fold(f64::INFINITY, f64::min);
+                assert!(floor.range.high <= smallest.max(floor.high).max(floor.profile.high));
                 bootstrap += u32::from(floor.low <= 1.8 && 1.8 <= floor.high);
                 range += u32::from(floor.range.low <= 1.8 && 1.8 <= floor.range.high);
                 width += floor.range.high - floor.range.low;
