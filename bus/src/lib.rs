@@ -9,9 +9,14 @@
 //! - `contract` (feature `contract-suite`): what every log must pass.
 //! - `testing` (feature `testing`): real servers for tests.
 
+#[cfg(feature = "contract-suite")]
+pub mod contract;
 pub mod embedded;
+pub mod kafka;
 pub mod log;
 pub mod registry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use log::{
     Cleanup, Fault, Headers, Log, Lookup, Membership, Offsets, Outgoing, Poll, Reader, Record,

@@ -1,0 +1,277 @@
+//! Where partitions end, and what lies between a position and the end.
+//!
+//! Transactions make offsets sparse: a marker takes one and is never delivered, and neither are aborted records. So a position
+//! taken from the last record stays short of the end for ever. [`Looker::passed`] settles it: it takes the stable end, *then*
+//! begins to fetch at the position; if the broker's "end of partition" comes before a record does, nothing lies between.
+
+use super::events::Events;
+use super::faults;
+use super::settings::KafkaSettings;
+use crate::log::{Fault, Offsets, Record, TopicPartition};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long "is there anything in between" may take before it is left open; the next call asks again.
+const PROBE: Duration = Duration::from_secs(2);
+/// How often the stable end is looked at while a transaction of somebody else is undecided.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Two clients that only ask: ends of what is committed, and of everything.
+pub(crate) struct Ends {
+    committed: BaseConsumer<Events>,
+    everything: BaseConsumer<Events>,
+    timeout: Duration,
+}
+
+impl Ends {
+    pub(crate) fn new(settings: &KafkaSettings) -> Result<Self, Fault> {
+        Ok(Self {
+            committed: consumer(&settings.looker("read_committed", "ends"))?,
+            everything: consumer(&settings.looker("read_uncommitted", "watermarks"))?,
+            timeout: settings.call_timeout(),
+        })
+    }
+
+    /// The client that asks for metadata.
+    pub(crate) fn client(&self) -> &BaseConsumer<Events> {
+        &self.committed
+    }
+
+    /// The end of what a read-committed reader sees: one round trip for all.
+    pub(crate) fn stable(&self, parts: &[TopicPartition]) -> Result<Offsets, Fault> {
+        self.ask(&self.committed, parts, Offset::End)
+    }
+
+    /// The end of everything, open transactions too.
+    pub(crate) fn high(&self, parts: &[TopicPartition]) -> Result<Offsets, Fault> {
+        self.ask(&self.everything, parts, Offset::End)
+    }
+
+    /// The first offset that is still there.
+    pub(crate) fn start(&self, parts: &[TopicPartition]) -> Result<Offsets, Fault> {
+        self.ask(&self.committed, parts, Offset::Beginning)
+    }
+
+    fn ask(
+        &self,
+        client: &BaseConsumer<Events>,
+        parts: &[TopicPartition],
+        which: Offset,
+    ) -> Result<Offsets, Fault> {
+        const DOING: &str = "asking for the ends of partitions";
+        if parts.is_empty() {
+            return Ok(Offsets::new());
+        }
+        let wanted = list(parts.iter().map(|part| (part, which)))?;
+        // librdkafka asks for "the first offset at this time", where -1 and -2 are the end and the start
+        let found = client
+            .offsets_for_times(wanted, self.timeout)
+            .map_err(|error| faults::of_call(DOING, &error))?;
+        let mut offsets = Offsets::new();
+        for part in parts {
+            let element = found
+                .find_partition(&part.topic, part.partition)
+                .ok_or_else(|| Fault::Unreachable(format!("{DOING}: no answer for {part}")))?;
+            element
+                .error()
+                .map_err(|error| faults::of_call(&format!("{DOING}, {part}"), &error))?;
+            match element.offset() {
+                Offset::Offset(offset) => offsets.insert(part.clone(), offset),
+                other => return Err(Fault::Unreachable(format!("{DOING}: {other:?} for {part}"))),
+            };
+        }
+        Ok(offsets)
+    }
+}
+
+pub(crate) fn consumer(config: &ClientConfig) -> Result<BaseConsumer<Events>, Fault> {
+    config
+        .create_with_context(Events::default())
+        .map_err(|error| faults::of_call("making a Kafka consumer", &error))
+}
+
+/// Partitions with offsets, as librdkafka wants them.
+pub(crate) fn list<'a>(
+    parts: impl IntoIterator<Item = (&'a TopicPartition, Offset)>,
+) -> Result<TopicPartitionList, Fault> {
+    let mut list = TopicPartitionList::new();
+    for (part, offset) in parts {
+        list.add_partition_offset(&part.topic, part.partition, offset)
+            .map_err(|error| Fault::Config(format!("the offset {offset:?} of {part}: {error}")))?;
+    }
+    Ok(list)
+}
+
+/// A record with its topic's name shared.
+pub(crate) fn record(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers
+            .iter()
+            .map(|header| {
+                (
+                    header.key.to_owned(),
+                    header.value.unwrap_or_default().to_vec(),
+                )
+            })
+            .collect()
+    });
+    Record {
+        topic: topic.clone(),
+        partition: message.partition(),
+        offset: message.offset(),
+        append_time_ms: message.timestamp().to_millis().unwrap_or(0),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers,
+    }
+}
+
+/// A consumer that belongs to nobody and reads where it is sent.
+pub(crate) struct Looker {
+    consumer: BaseConsumer<Events>,
+    ends: Arc<Ends>,
+    patience: Duration,
+}
+
+impl Looker {
+    pub(crate) fn new(settings: &KafkaSettings, ends: Arc<Ends>) -> Result<Self, Fault> {
+        let consumer = consumer(&settings.looker("read_committed", "look"))?;
+        Ok(Self {
+            consumer,
+            ends,
+            patience: settings.call_timeout(),
+        })
+    }
+
+    fn begin<'a>(
+        &self,
+        parts: impl IntoIterator<Item = (&'a TopicPartition, i64)>,
+    ) -> Result<(), Fault> {
+        let parts = list(
+            parts
+                .into_iter()
+                .map(|(part, offset)| (part, Offset::Offset(offset))),
+        )?;
+        self.consumer
+            .assign(&parts)
+            .map_err(|error| faults::of_call("beginning to read", &error))
+    }
+
+    /// Of these gaps (position, end that was stable *before* this call) those in which nothing will ever be delivered.
+    pub(crate) fn passed(
+        &self,
+        gaps: &BTreeMap<TopicPartition, (i64, i64)>,
+    ) -> Result<Offsets, Fault> {
+        let mut passed = Offsets::new();
+        let mut by_topic: BTreeMap<&str, Vec<(&TopicPartition, i64, i64)>> = BTreeMap::new();
+        for (part, &(position, end)) in gaps {
+            by_topic
+                .entry(&part.topic)
+                .or_default()
+                .push((part, position, end));
+        }
+        // one topic after the other: rdkafka's end-of-partition names only the number
+        for open in by_topic.values_mut() {
+            self.begin(open.iter().map(|(part, position, _)| (*part, *position)))?;
+            let deadline = Instant::now() + PROBE;
+            while !open.is_empty() && Instant::now() < deadline {
+                match self.consumer.poll(Duration::from_millis(20)) {
+                    Some(Ok(message)) => open.retain(|(part, _, end)| {
+                        if part.partition != message.partition() {
+                            return true;
+                        }
+                        // beyond the end: what lies before it is passed
+                        if message.offset() >= *end {
+                            passed.insert((*part).clone(), *end);
+                        }
+                        false
+                    }),
+                    Some(Err(KafkaError::PartitionEOF(number))) => open.retain(|(part, _, end)| {
+                        if part.partition == number {
+                            passed.insert((*part).clone(), *end);
+                        }
+                        part.partition != number
+                    }),
+                    Some(Err(error)) => self.tolerate(&error)?,
+                    None => {}
+                }
+            }
+        }
+        let _ = self.consumer.unassign();
+        Ok(passed)
+    }
+
+    /// Everything committed in a partition up to its high watermark at the time of the call.
+    pub(crate) fn read_to_end(
+        &self,
+        part: &TopicPartition,
+        undecided: Duration,
+        each: &mut dyn FnMut(Record),
+    ) -> Result<i64, Fault> {
+        let one = std::slice::from_ref(part);
+        let only = |offsets: Offsets| offsets.get(part).copied().unwrap_or(0);
+        let end = only(self.ends.high(one)?);
+        let start = only(self.ends.start(one)?);
+        if start >= end {
+            return Ok(end);
+        }
+        // the last stable offset may still lack a predecessor's marker
+        let deadline = Instant::now() + undecided;
+        while only(self.ends.stable(one)?) < end {
+            if Instant::now() >= deadline {
+                return Err(Fault::Unreachable(format!(
+                    "{part}: a transaction has been undecided for {} ms; the broker ends it after its own time-out",
+                    undecided.as_millis()
+                )));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.begin([(part, start)])?;
+        let mut last = Instant::now();
+        loop {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) if message.offset() < end => {
+                    last = Instant::now();
+                    let offset = message.offset();
+                    each(record(&part.topic, &message));
+                    if offset + 1 == end {
+                        break;
+                    }
+                }
+                // stable up to `end` before reading began: its end, or a record beyond, says that all was delivered
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) => self.tolerate(&error)?,
+                None if last.elapsed() > self.patience => {
+                    let _ = self.consumer.unassign();
+                    return Err(Fault::Unreachable(format!(
+                        "{part}: no records for {} ms",
+                        self.patience.as_millis()
+                    )));
+                }
+                None => {}
+            }
+        }
+        let _ = self.consumer.unassign();
+        Ok(end)
+    }
+
+    /// What librdkafka repairs by itself is only noted.
+    fn tolerate(&self, error: &KafkaError) -> Result<(), Fault> {
+        match faults::of_call("reading", error) {
+            Fault::Unreachable(text) => {
+                tracing::debug!(%text, "reading goes on");
+                Ok(())
+            }
+            fault => {
+                let _ = self.consumer.unassign();
+                Err(fault)
+            }
+        }
+    }
+}

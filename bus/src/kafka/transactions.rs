@@ -1,0 +1,237 @@
+//! A transactional producer: begins with the first record, commits or aborts, and knows when it is of no more use.
+
+use super::events::Events;
+use super::faults::{self, Verdict};
+use super::settings::KafkaSettings;
+use crate::log::{Fault, Membership, Outgoing};
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::time::{Duration, Instant};
+
+/// rdkafka's `flush`, which its `commit_transaction` begins with, sleeps in steps of 100 ms; so deliveries are waited for
+/// here, in steps of this.
+const STEP: Duration = Duration::from_millis(1);
+/// How long an abort waits before deliveries are served.
+const ABORT_STEP: Duration = Duration::from_millis(20);
+
+pub(crate) struct Transactions {
+    producer: BaseProducer<Events>,
+    timeout: Duration,
+    /// How long records may take to be delivered: what a transaction may last.
+    delivery: Duration,
+    open: bool,
+    over: Option<Fault>,
+}
+
+impl Transactions {
+    /// Fences a predecessor and settles what it left open.
+    pub(crate) fn begin(settings: &KafkaSettings, who: &Membership) -> Result<Self, Fault> {
+        let producer: BaseProducer<Events> = settings
+            .producer(who)
+            .create_with_context(Events::default())
+            .map_err(|error| faults::of_call("making a Kafka producer", &error))?;
+        let id = settings.transactional_id(who);
+        let doing = format!(
+            "opening transactional id {id} at {}",
+            settings.bootstrap_servers
+        );
+        if let Err(error) = producer.init_transactions(settings.call_timeout()) {
+            // the errors of the client as a whole say why
+            producer.poll(Duration::ZERO);
+            let why = producer.context().take_last();
+            let code = error.rdkafka_error_code();
+            return Err(match (why, code) {
+                (Some((code, reason)), _) if faults::is_config(code) => {
+                    faults::config(&doing, code, &reason)
+                }
+                (_, Some(code)) if faults::is_config(code) => {
+                    faults::config(&doing, code, &error.to_string())
+                }
+                // a successor was quicker
+                (_, Some(code)) if faults::is_fenced(code) => {
+                    Fault::Fenced(format!("{doing}: {error}"))
+                }
+                (why, _) => Fault::Unreachable(format!(
+                    "{doing}: {error}{} (call_timeout_ms {})",
+                    why.map(|(_, reason)| format!(": {reason}"))
+                        .unwrap_or_default(),
+                    settings.call_timeout_ms
+                )),
+            });
+        }
+        Ok(Self {
+            producer,
+            timeout: settings.call_timeout(),
+            delivery: Duration::from_millis(settings.transaction_timeout_ms.into()),
+            open: false,
+            over: None,
+        })
+    }
+
+    /// The fault after which nothing more is possible.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        self.over.clone().map_or(Ok(()), Err)
+    }
+
+    fn ensure_open(&mut self) -> Result<(), Fault> {
+        self.check()?;
+        if self.open {
+            return Ok(());
+        }
+        let _ = self.producer.context().take_undelivered();
+        let begun = self.producer.begin_transaction();
+        self.settle("beginning a transaction", begun)?;
+        self.open = true;
+        Ok(())
+    }
+
+    pub(crate) fn send(&mut self, out: &Outgoing) -> Result<(), Fault> {
+        self.ensure_open()?;
+        let mut record: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(&out.topic).partition(out.partition);
+        record.key = out.key.as_deref();
+        record.payload = out.value.as_deref();
+        if !out.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(out.headers.len());
+            record.headers = Some(out.headers.iter().fold(headers, |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            }));
+        }
+        let deadline = Instant::now() + self.delivery;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => {
+                    // deliveries are served now and then, or their reports pile up until the commit
+                    if self.producer.in_flight_count() % 1_024 == 0 {
+                        self.producer.poll(Duration::ZERO);
+                    }
+                    return Ok(());
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
+                    self.producer.poll(STEP);
+                    record = back;
+                }
+                Err((error, _)) => {
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                    let doing = format!("sending to {}[{}]", out.topic, out.partition);
+                    self.abort()?;
+                    return Err(match code {
+                        code if faults::is_config(code) => {
+                            faults::config(&doing, code, &error.to_string())
+                        }
+                        code if faults::is_fenced(code) => {
+                            self.give_up(Fault::Fenced(format!("{doing}: {error}")))
+                        }
+                        _ => Fault::Abort(format!("{doing}: {error}")),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Records and offsets together, or neither.
+    pub(crate) fn commit(
+        &mut self,
+        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+    ) -> Result<(), Fault> {
+        self.check()?;
+        if !self.open && offsets.is_none() {
+            return Ok(());
+        }
+        self.ensure_open()?;
+        self.deliver(self.delivery);
+        if let Some((code, text)) = self.producer.context().take_undelivered() {
+            // whatever librdkafka makes of it, this transaction lacks a record
+            self.abort()?;
+            return Err(if faults::is_config(code) {
+                faults::config("committing", code, &text)
+            } else {
+                Fault::Abort(format!("committing: {text}"))
+            });
+        }
+        if self.producer.in_flight_count() > 0 {
+            return Err(self.give_up(Fault::Unknown(format!(
+                "committing: records were not delivered within {} ms",
+                self.delivery.as_millis()
+            ))));
+        }
+        if let Some((offsets, group)) = offsets {
+            let sent = self
+                .producer
+                .send_offsets_to_transaction(offsets, group, self.timeout);
+            self.settle("sending offsets to the transaction", sent)?;
+        }
+        let committed = self.producer.commit_transaction(self.timeout);
+        self.settle("committing", committed)?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Leaves nothing of the open transaction.
+    pub(crate) fn abort(&mut self) -> Result<(), Fault> {
+        self.check()?;
+        if !self.open {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            // The first call throws away what is queued and then waits for reports, which nobody serves meanwhile; so it is
+            // a short one, and is resumed once they have been served. (Purging first leaves a gap in the sequence numbers.)
+            let is_waiting = self.producer.in_flight_count() > 0;
+            let patience = if is_waiting {
+                ABORT_STEP
+            } else {
+                deadline.saturating_duration_since(Instant::now())
+            };
+            let Err(error) = self.producer.abort_transaction(patience) else {
+                break;
+            };
+            let may_resume =
+                matches!(&error, KafkaError::Transaction(native) if native.is_retriable());
+            if may_resume && Instant::now() < deadline {
+                self.deliver(ABORT_STEP);
+                continue;
+            }
+            let fault = match faults::of_transaction("aborting", &error) {
+                // an abort that asks for an abort
+                Verdict::AbortFirst(fault) => Fault::Unknown(fault.to_string()),
+                Verdict::Over(fault) => fault,
+            };
+            return Err(self.give_up(fault));
+        }
+        let _ = self.producer.context().take_undelivered();
+        self.open = false;
+        Ok(())
+    }
+
+    fn deliver(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.producer.poll(STEP);
+        }
+    }
+
+    fn settle(&mut self, doing: &str, result: KafkaResult<()>) -> Result<(), Fault> {
+        let Err(error) = result else { return Ok(()) };
+        match faults::of_transaction(doing, &error) {
+            Verdict::AbortFirst(fault) => {
+                self.abort()?;
+                Err(fault)
+            }
+            Verdict::Over(fault) => Err(self.give_up(fault)),
+        }
+    }
+
+    fn give_up(&mut self, fault: Fault) -> Fault {
+        self.over = Some(fault.clone());
+        fault
+    }
+}
