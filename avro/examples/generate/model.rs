@@ -83,14 +83,6 @@ impl Model {
         }
         Self { types }
     }
-
-    /// The fields of a record.
-    pub(crate) fn fields(&self, record: &str) -> &[Field] {
-        match &self.types[record].shape {
-            Shape::Record(fields) => fields,
-            Shape::Enum { .. } => panic!("{record} is an enum"),
-        }
-    }
 }
 
 /// Files of a folder with an extension, sorted.

@@ -204,7 +204,7 @@ fn define_enum(named: &Named, symbols: &[String], default: &str, out: &mut Strin
     let _ = writeln!(
         out,
         "#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]\n\
-         pub(crate) enum {name} {{"
+         pub enum {name} {{"
     );
     for symbol in symbols {
         let note = if symbol == default {

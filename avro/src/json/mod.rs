@@ -128,7 +128,7 @@ pub fn payload(topic: &str, text: &[u8]) -> Result<Payload, Fault> {
 
 /// Reads any record of the contract.
 pub fn record<T: Record>(text: &[u8]) -> Result<T, Fault> {
-    let bytes = encoded(T::entry(), &Tree::Object(object(text)?))?;
+    let bytes = to_avro(T::entry().shape(), text)?;
     codec::decode(&bytes).map_err(unread)
 }
 
@@ -149,15 +149,20 @@ pub fn canonical_payload(payload: &Payload) -> Result<String, codec::Fault> {
 }
 
 fn written(entry: &Entry, bytes: &[u8]) -> Result<String, codec::Fault> {
-    datum(entry.shape(), bytes).map_err(|source| codec::Fault::Broken {
+    from_avro(entry.shape(), bytes).map_err(|source| codec::Fault::Broken {
         record: entry.record,
         source,
     })
 }
 
 /// Writes the bytes of any schema as one line of JSON, defaults left out.
-pub fn datum(shape: &Shape, bytes: &[u8]) -> Result<String, Break> {
+pub fn from_avro(shape: &Shape, bytes: &[u8]) -> Result<String, Break> {
     write::datum(shape, bytes)
+}
+
+/// The bytes of any schema for one JSON object, defaults filled in.
+pub fn to_avro(shape: &Shape, text: &[u8]) -> Result<Vec<u8>, Fault> {
+    encoded(shape, &Tree::Object(object(text)?))
 }
 
 /// The fields of a topic's record, in the schema's order; empty for a topic without one.
@@ -209,9 +214,9 @@ fn take_text(members: &mut Vec<(String, Tree)>, name: &str) -> Result<Option<Str
 }
 
 /// The Avro bytes of an object.
-fn encoded(entry: &Entry, tree: &Tree) -> Result<Vec<u8>, Fault> {
+fn encoded(shape: &Shape, tree: &Tree) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
-    read::datum(&entry.shape().node, tree, &mut bytes)?;
+    read::datum(&shape.node, tree, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -221,5 +226,5 @@ fn unread(fault: codec::Fault) -> Fault {
 }
 
 fn payload_of(entry: &'static Entry, tree: &Tree) -> Result<Payload, Fault> {
-    Payload::decode(entry, &encoded(entry, tree)?).map_err(unread)
+    Payload::decode(entry, &encoded(entry.shape(), tree)?).map_err(unread)
 }
