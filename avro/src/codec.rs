@@ -8,6 +8,8 @@
 //! `RunConfig` would become a `RuntimeTelemetry`, which needs only a run id), takes bytes that end
 //! early for nulls, and copies every value twice.
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
 use crate::contract::{Entry, Record};
@@ -158,21 +160,23 @@ impl Reader {
         self.entry
     }
 
+    /// A datum's bytes in the layout of this build's schema.
+    pub fn to_native<'b>(&self, bytes: &'b [u8]) -> Result<Cow<'b, [u8]>, Fault> {
+        match &self.writer {
+            None => Ok(Cow::Borrowed(bytes)),
+            Some(writer) => self.resolved(writer, bytes).map(Cow::Owned),
+        }
+    }
+
     /// Reads a record. `T` must be the entry's.
     pub fn read<T: Record>(&self, bytes: &[u8]) -> Result<T, Fault> {
         debug_assert_eq!(T::entry().record, self.entry.record);
-        match &self.writer {
-            None => decode(bytes),
-            Some(writer) => decode(&self.resolved(writer, bytes)?),
-        }
+        decode(&self.to_native(bytes)?)
     }
 
     /// Reads an ingress record.
     pub fn read_payload(&self, bytes: &[u8]) -> Result<Payload, Fault> {
-        match &self.writer {
-            None => Payload::decode(self.entry, bytes),
-            Some(writer) => Payload::decode(self.entry, &self.resolved(writer, bytes)?),
-        }
+        Payload::decode(self.entry, &self.to_native(bytes)?)
     }
 
     fn resolved(&self, writer: &Shape, bytes: &[u8]) -> Result<Vec<u8>, Fault> {

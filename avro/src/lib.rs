@@ -7,6 +7,8 @@
 //! - [`codec`]: records to Avro bytes and back, also from an older or newer writer's schema.
 //! - [`frame`]: the five bytes in front of them on the bus.
 //! - [`json`]: the contract's JSON, strict in both directions.
+//! - [`arrow`]: records to columns and back.
+//! - [`time`]: the contract's times.
 //!
 //! No network: who knows schema ids, and where topics live, is decided elsewhere.
 //!
@@ -20,6 +22,7 @@
 //! # Ok::<(), codec::Fault>(())
 //! ```
 
+pub mod arrow;
 pub mod codec;
 pub mod contract;
 pub mod frame;
