@@ -1,0 +1,258 @@
+//! Any table, by a mapping file: CSV, JSON Lines, or a JSON array of objects.
+//!
+//! The mapping (specs/cli.md) names the topic, and for each field a column or an SQL expression over columns. Rows are
+//! gathered into Arrow batches of the columns that the mapping uses, DataFusion evaluates its expressions on them, and
+//! each row becomes one event. A row that does not fit is a reject; a mapping that does not fit the table is an error,
+//! because then no row would.
+//!
+//! CSV follows RFC 4180: a header, quotes, line ends within quotes; comma, semicolon or tab. JSON is one object a line
+//! (jsonlines.org) or an array of objects; members of nested objects are columns `outer.inner`.
+
+mod cells;
+mod columns;
+mod expressions;
+mod mapping;
+mod rows;
+
+#[cfg(test)]
+mod tests;
+
+pub use mapping::Mapping;
+
+use super::whole::{pieces, quoted_numbers};
+use super::{Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup};
+use cells::Shape;
+use rows::Rows;
+use serde_json::value::RawValue;
+
+/// Rows evaluated at once: enough that DataFusion's cost per batch (some 10 µs) vanishes, few enough to stay in the cache.
+const BATCH_ROWS: usize = 1_000;
+/// Bytes of one record spread over lines by quotes; beyond it a quote was opened by mistake.
+const RECORD_BYTES_MAX: usize = 1024 * 1024;
+
+/// A CSV file with a mapping.
+pub(super) struct MappedCsv;
+/// A JSON Lines file with a mapping.
+pub(super) struct MappedJsonl;
+/// A JSON array of objects with a mapping.
+pub(super) struct MappedJson;
+
+fn first_byte(head: &[u8]) -> Option<u8> {
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    head.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+impl Format for MappedCsv {
+    fn name(&self) -> &'static str {
+        "mapped_csv"
+    }
+
+    fn aliases(&self) -> &'static [&'static str] {
+        &["csv"]
+    }
+
+    fn detect(&self, head: &[u8]) -> Confidence {
+        match first_byte(head) {
+            Some(b'{' | b'[') | None => Confidence::No,
+            _ if head.starts_with(b"PAR1") => Confidence::No,
+            _ if std::str::from_utf8(&head[..head.len().min(1024)]).is_err_and(|error| error.error_len().is_some()) => {
+                Confidence::Perhaps("it does not begin as text")
+            }
+            _ => Confidence::Sure,
+        }
+    }
+
+    fn names_its_runs(&self) -> bool {
+        true
+    }
+
+    fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
+        Table::parser(setup, Shape::csv(), Framing::Lines)
+    }
+}
+
+impl Format for MappedJsonl {
+    fn name(&self) -> &'static str {
+        "mapped_jsonl"
+    }
+
+    fn detect(&self, head: &[u8]) -> Confidence {
+        match first_byte(head) {
+            Some(b'{') => Confidence::Sure,
+            _ => Confidence::No,
+        }
+    }
+
+    fn names_its_runs(&self) -> bool {
+        true
+    }
+
+    fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
+        Table::parser(setup, Shape::Json, Framing::Lines)
+    }
+}
+
+impl Format for MappedJson {
+    fn name(&self) -> &'static str {
+        "mapped_json"
+    }
+
+    fn detect(&self, head: &[u8]) -> Confidence {
+        match first_byte(head) {
+            Some(b'[') => Confidence::Sure,
+            _ => Confidence::No,
+        }
+    }
+
+    fn names_its_runs(&self) -> bool {
+        true
+    }
+
+    fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
+        Table::parser(setup, Shape::Json, Framing::Whole)
+    }
+}
+
+/// Raw rows that wait for their batch.
+#[derive(Default)]
+pub(super) struct Batch {
+    text: Vec<u8>,
+    rows: Vec<(usize, Position)>,
+}
+
+impl Batch {
+    /// The rows with their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Position)> {
+        self.rows.iter().enumerate().map(|(row, (start, position))| {
+            let end = self.rows.get(row + 1).map_or(self.text.len(), |(start, _)| *start);
+            (&self.text[*start..end], *position)
+        })
+    }
+}
+
+struct Table {
+    framing: Framing,
+    shape: Shape,
+    /// Lines of a CSV record whose quotes are still open.
+    open: Vec<u8>,
+    open_at: Position,
+    batch: Batch,
+    rows: Rows,
+}
+
+impl Table {
+    fn parser(setup: &Setup, shape: Shape, framing: Framing) -> Result<Box<dyn Parser>, Refusal> {
+        let Some(mapping) = setup.mapping.clone() else {
+            return Err(Refusal("a table needs a mapping; describe its columns with --map FILE.yaml".into()));
+        };
+        Ok(Box::new(Table {
+            framing,
+            shape,
+            open: Vec::new(),
+            open_at: Position::default(),
+            batch: Batch::default(),
+            rows: Rows::new(mapping, setup)?,
+        }))
+    }
+
+    fn add(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
+        self.batch.rows.push((self.batch.text.len(), position));
+        self.batch.text.extend_from_slice(unit);
+        if self.batch.rows.len() >= BATCH_ROWS {
+            return self.flush(out);
+        }
+        Ok(())
+    }
+
+    /// Puts the lines of a CSV record together.
+    fn csv(&mut self, line: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
+        let Shape::Csv(csv) = &mut self.shape else { return Ok(()) };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if csv.header.is_empty() {
+            return csv.read_header(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line));
+        }
+        let quotes = line.iter().filter(|byte| **byte == b'"').count();
+        if self.open.is_empty() {
+            if line.is_empty() {
+                out.ignored += 1;
+                return Ok(());
+            }
+            if quotes % 2 == 0 {
+                return self.add(line, position, out);
+            }
+            self.open_at = position;
+            self.open.extend_from_slice(line);
+            return Ok(());
+        }
+        self.open.push(b'\n');
+        self.open.extend_from_slice(line);
+        if quotes % 2 == 1 {
+            let record = std::mem::take(&mut self.open);
+            return self.add(&record, self.open_at, out);
+        }
+        if self.open.len() > RECORD_BYTES_MAX {
+            let record = std::mem::take(&mut self.open);
+            let text = format!("a quote was opened and not closed within {RECORD_BYTES_MAX} bytes; double quotes within a cell");
+            out.reject("bad_row", text, &self.rows.topic(), self.open_at, &record);
+        }
+        Ok(())
+    }
+}
+
+impl Parser for Table {
+    fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    fn split(&mut self, document: Vec<u8>) -> Result<(Vec<u8>, Vec<Piece>), Reject> {
+        let repaired = quoted_numbers(&document);
+        let text = repaired.as_deref().unwrap_or(&document);
+        let found = serde_json::from_slice::<Vec<&RawValue>>(text).map(|entries| pieces(&document, text, &entries));
+        match found {
+            Ok(pieces) => Ok((repaired.unwrap_or(document), pieces)),
+            Err(error) => Err(Reject {
+                class: "json",
+                text: format!("the document is no JSON array of objects: {error}"),
+                topic: self.rows.topic(),
+                position: Position { line: error.line() as u64, byte: 0 },
+                original: document,
+            }),
+        }
+    }
+
+    fn unit(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
+        if matches!(self.shape, Shape::Csv(_)) {
+            return self.csv(unit, position, out);
+        }
+        if unit.iter().all(u8::is_ascii_whitespace) {
+            out.ignored += 1;
+            return Ok(());
+        }
+        self.add(unit, position, out)
+    }
+
+    fn inside_a_record(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    fn flush(&mut self, out: &mut Out) -> Result<(), Refusal> {
+        if self.batch.rows.is_empty() {
+            return Ok(());
+        }
+        let done = self.rows.evaluate(&self.shape, &self.batch, out);
+        self.batch.rows.clear();
+        self.batch.text.clear();
+        done
+    }
+
+    fn end(&mut self, position: Position, out: &mut Out) -> Result<(), Refusal> {
+        self.flush(out)?;
+        if !self.open.is_empty() {
+            let record = std::mem::take(&mut self.open);
+            let text = "a quote was opened and the file ended; the record was cut, or a quote is not doubled".to_owned();
+            out.reject("bad_row", text, &self.rows.topic(), self.open_at, &record);
+        }
+        self.rows.end(position, out);
+        Ok(())
+    }
+}

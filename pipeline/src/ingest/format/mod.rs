@@ -1,0 +1,279 @@
+//! The formats that files come in: one parser a file, all behind [`Format`].
+//!
+//! A parser turns *units* (lines of a text file, or the entries of a whole JSON document) into events and rejects. It
+//! knows nothing of files, transactions or the log, keeps only what the format itself carries from unit to unit (a
+//! header, the attempt), and is deterministic: fed the same units again it says the same again. Resuming rests on that:
+//! the units that are already on the log are parsed once more and their events dropped.
+//!
+//! Noise between the lines of a log (banners, `nvidia-smi` tables, rules of dashes) is ignored and counted. A line that
+//! *is* of the format and cannot be read is a reject with a reason. A loss that is not finite is evidence, never a reject.
+
+mod contract;
+mod llmc;
+pub mod mapped;
+mod megatron;
+mod nanogpt;
+mod text;
+mod trainer_state;
+mod whole;
+
+#[cfg(test)]
+mod tests;
+
+use cairn_avro::record::Payload;
+use cairn_operators::admit;
+use std::sync::Arc;
+
+/// Where something stands in a source; both of the decompressed content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Line, counted from 1.
+    pub line: u64,
+    /// Byte at which it starts, counted from 0.
+    pub byte: u64,
+}
+
+/// What a unit says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The record.
+    pub payload: Payload,
+    /// Where it was read.
+    pub position: Position,
+    /// Id that the sender gave.
+    pub event_id: Option<String>,
+}
+
+/// A unit that cannot be taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reject {
+    /// Class, one of those that `docs/errors.md` lists.
+    pub class: &'static str,
+    /// What is wrong and what to do; one line.
+    pub text: String,
+    /// Topic that it was headed for, without tenant.
+    pub topic: String,
+    /// Where it was read.
+    pub position: Position,
+    /// The unit as it was read.
+    pub original: Vec<u8>,
+}
+
+/// Collects what a parser says; the engine empties it and uses it again.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// Events, in the order of the source.
+    pub events: Vec<Event>,
+    /// Rejects, in the order of the source.
+    pub rejects: Vec<Reject>,
+    /// Units that are no data of the format.
+    pub ignored: u64,
+}
+
+impl Out {
+    /// Takes an event, or makes a reject of it where `admit` would: what ingest rejects is final.
+    fn event(&mut self, payload: Payload, position: Position, original: &[u8]) {
+        self.identified(payload, None, position, original);
+    }
+
+    fn identified(&mut self, mut payload: Payload, event_id: Option<String>, position: Position, original: &[u8]) {
+        let topic = payload.entry().topics[0];
+        match admit::check(topic, &mut payload) {
+            Ok(()) => self.events.push(Event { payload, position, event_id }),
+            Err(rejection) => self.reject(rejection.class, rejection.text, topic, position, original),
+        }
+    }
+
+    pub(super) fn reject(&mut self, class: &'static str, text: String, topic: &str, position: Position, original: &[u8]) {
+        self.rejects.push(Reject { class, text, topic: topic.to_owned(), position, original: original.to_vec() });
+    }
+}
+
+/// How a parser wants its source cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Line by line; memory stays flat.
+    Lines,
+    /// The whole document at once, [`Parser::split`] into its entries.
+    Whole,
+}
+
+/// One entry of a whole document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it stands.
+    pub position: Position,
+    /// Its first byte in the document given to [`Parser::split`].
+    pub start: usize,
+    /// The byte behind its last.
+    pub end: usize,
+}
+
+/// What a parser is told before the first unit.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Run that a log without run ids is about.
+    pub run_id: String,
+    /// True where the user named it, false where it is the file's name.
+    pub run_id_given: bool,
+    /// First attempt; a log that goes back counts on from here.
+    pub attempt: i32,
+    /// Tokens of one optimizer step, where the user said so.
+    pub batch_tokens: Option<i64>,
+    /// Tokens of one sample (the sequence length), where the user said so.
+    pub sequence_tokens: Option<i64>,
+    /// The mapping of `--map`.
+    pub mapping: Option<Arc<mapped::Mapping>>,
+}
+
+/// What is wrong with a source as a whole or with how it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// Reads one source.
+pub trait Parser {
+    /// How the source is to be cut.
+    fn framing(&self) -> Framing {
+        Framing::Lines
+    }
+
+    /// Cuts a whole document; returns the (possibly repaired) text and its entries.
+    ///
+    /// # Errors
+    /// The document is not what the format says; it becomes one reject.
+    fn split(&mut self, _document: Vec<u8>) -> Result<(Vec<u8>, Vec<Piece>), Reject> {
+        Ok((Vec::new(), Vec::new()))
+    }
+
+    /// Takes one unit, without its line end.
+    ///
+    /// # Errors
+    /// The source as a whole is refused (a column that the mapping names is not there); single bad units are rejects.
+    fn unit(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal>;
+
+    /// True between the lines of one record: no transaction may end here.
+    fn inside_a_record(&self) -> bool {
+        false
+    }
+
+    /// Gives out what was held back for the sake of speed; called before each commit.
+    ///
+    /// # Errors
+    /// As [`Parser::unit`].
+    fn flush(&mut self, _out: &mut Out) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// The end of the source: gives out what the end means.
+    ///
+    /// # Errors
+    /// As [`Parser::unit`].
+    fn end(&mut self, position: Position, out: &mut Out) -> Result<(), Refusal> {
+        let _ = position;
+        self.flush(out)
+    }
+}
+
+/// How sure a format is that a head is its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Confidence {
+    /// Nothing of it was found.
+    No,
+    /// Something alike was found; not enough to go on.
+    Perhaps(&'static str),
+    /// Its own marks were found.
+    Sure,
+}
+
+/// One format.
+pub trait Format: Sync {
+    /// Name, as `--format` takes it and the summary shows it.
+    fn name(&self) -> &'static str;
+
+    /// Other names that `--format` takes.
+    fn aliases(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Looks at the first bytes of the content; they may be cut anywhere.
+    fn detect(&self, head: &[u8]) -> Confidence;
+
+    /// True where the rows name their runs, so that the name of the file does not matter.
+    fn names_its_runs(&self) -> bool {
+        false
+    }
+
+    /// A parser for one source.
+    ///
+    /// # Errors
+    /// The setup lacks what the format needs.
+    fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal>;
+}
+
+/// Every format, in the order in which `--format` lists them.
+pub const FORMATS: [&dyn Format; 8] = [
+    &contract::Contract,
+    &megatron::Megatron,
+    &nanogpt::NanoGpt,
+    &llmc::LlmC,
+    &trainer_state::TrainerState,
+    &mapped::MappedCsv,
+    &mapped::MappedJsonl,
+    &mapped::MappedJson,
+];
+
+/// Bytes of a source that detection looks at: a header with the tables of eight GPUs has 8 KiB, the argument list of
+/// Megatron-LM 20 KiB.
+pub const HEAD_BYTES: usize = 256 * 1024;
+
+/// The format of this name.
+///
+/// # Errors
+/// No format has it; says which there are.
+pub fn named(name: &str) -> Result<&'static dyn Format, Refusal> {
+    FORMATS
+        .into_iter()
+        .find(|format| format.name() == name || format.aliases().contains(&name))
+        .ok_or_else(|| Refusal(format!("--format {name} is unknown; there are {}", names())))
+}
+
+/// Finds the format of a head; with a mapping only the mapped formats are asked.
+///
+/// # Errors
+/// None or several are sure; says what was looked for and asks for `--format`.
+pub fn detect(head: &[u8], mapped: bool) -> Result<&'static dyn Format, Refusal> {
+    let asked = || FORMATS.into_iter().filter(|format| format.name().starts_with("mapped_") == mapped);
+    let found: Vec<_> = asked().map(|format| (format.detect(head), format)).collect();
+    let mut sure = found.iter().filter(|(confidence, _)| *confidence == Confidence::Sure).map(|(_, format)| *format);
+    match (sure.next(), sure.next()) {
+        (Some(format), None) => Ok(format),
+        (Some(one), Some(other)) => Err(Refusal(format!(
+            "it looks like {} as well as like {}; say which with --format",
+            one.name(),
+            other.name()
+        ))),
+        (None, _) => {
+            let near = found
+                .iter()
+                .filter_map(|(confidence, format)| match confidence {
+                    Confidence::Perhaps(why) => Some(format!("{} ({why})", format.name())),
+                    _ => None,
+                })
+                .collect::<Vec<_>>();
+            let near = if near.is_empty() {
+                "nothing in its first lines is of a known format".to_owned()
+            } else {
+                format!("it might be {}", near.join(" or "))
+            };
+            Err(Refusal(format!(
+                "{near}; name the format with --format ({}), or describe a table with --map",
+                names()
+            )))
+        }
+    }
+}
+
+fn names() -> String {
+    FORMATS.map(Format::name).join(", ")
+}
