@@ -4,7 +4,7 @@
 //! write lock is taken. Inside, a record is: offset delta, time delta, key, value, headers; lengths are LEB128, and a length
 //! of 0 means absent (so lengths are stored plus one). Not for other programs: read it with `cairn tail`.
 
-use crate::log::Headers;
+use crate::log::{Headers, Record, TopicPartition};
 
 /// Reasons for which a batch cannot be read; the file is damaged or was written by another program.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,20 @@ pub(crate) struct Packed {
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) headers: Headers,
+}
+
+impl Packed {
+    pub(crate) fn into_record(self, part: &TopicPartition) -> Record {
+        Record {
+            topic: part.topic.clone(),
+            partition: part.partition,
+            offset: self.offset,
+            append_time_ms: self.append_time_ms,
+            key: self.key,
+            value: self.value,
+            headers: self.headers,
+        }
+    }
 }
 
 /// Collects records of one partition; `offset` and `append_time_ms` are relative until it is stored.

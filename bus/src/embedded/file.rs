@@ -1,5 +1,6 @@
 //! The SQLite file: its tables, how it is opened, and what its errors mean for the caller.
 
+use super::EmbeddedSettings;
 use crate::log::Fault;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::Path;
@@ -98,16 +99,14 @@ pub enum Durability {
 }
 
 /// Opens the file for writing and makes its tables where there are none. No statement runs before `busy_timeout` is set.
-pub(crate) fn open(
-    path: &Path,
-    durability: Durability,
-    busy: Duration,
-) -> Result<Connection, Fault> {
+pub(crate) fn open(path: &Path, settings: &EmbeddedSettings) -> Result<Connection, Fault> {
     let fault = |error| sorted(path, "opening it", error);
     let mut connection = Connection::open(path).map_err(fault)?;
-    connection.busy_timeout(busy).map_err(fault)?;
+    connection
+        .busy_timeout(settings.busy_timeout)
+        .map_err(fault)?;
     check(path, &connection)?;
-    let synchronous = match durability {
+    let synchronous = match settings.durability {
         Durability::Process => "NORMAL",
         Durability::PowerLoss => "FULL",
     };
@@ -136,6 +135,17 @@ pub(crate) fn open(
             "PRAGMA synchronous={synchronous}; PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY;"
         ))
         .map_err(fault)?;
+    if let Some(bytes) = settings.max_file_bytes {
+        let page: i64 = connection
+            .pragma_query_value(None, "page_size", |row| row.get(0))
+            .map_err(fault)?;
+        connection
+            .execute_batch(&format!(
+                "PRAGMA max_page_count={}",
+                (bytes / page.unsigned_abs().max(1)).max(1)
+            ))
+            .map_err(fault)?;
+    }
     connection.set_prepared_statement_cache_capacity(64);
     // what SQLite only finds out when it writes is to be said at the start
     connection

@@ -48,6 +48,8 @@ pub struct EmbeddedSettings {
     /// A compacted partition is compacted once so much is new (and half as much as is old); 4 MiB: some tens of milliseconds of
     /// work. 0 compacts each time.
     pub compact_after_bytes: i64,
+    /// Largest file, without `-wal`; none: as large as the disk lets it. A commit beyond it is refused like one on a full disk.
+    pub max_file_bytes: Option<u64>,
     /// Where append times come from; the system's clock, but a test's own in a test of retention.
     pub clock: Clock,
 }
@@ -60,6 +62,7 @@ impl EmbeddedSettings {
             durability: Durability::default(),
             busy_timeout: Duration::from_secs(5),
             compact_after_bytes: 4 << 20,
+            max_file_bytes: None,
             clock: Arc::new(|| {
                 let since = SystemTime::now()
                     .duration_since(SystemTime::UNIX_EPOCH)
@@ -116,7 +119,7 @@ impl EmbeddedLog {
         // switching a new file to WAL does not honour the busy time-out: one at a time
         let opening = std::fs::File::create(locks.join(".open.lock")).map_err(config)?;
         opening.lock().map_err(config)?;
-        let connection = file::open(&path, settings.durability, settings.busy_timeout)?;
+        let connection = file::open(&path, &settings)?;
         drop(opening);
         let writer = Mutex::new(Writer {
             connection,

@@ -43,20 +43,17 @@ impl EmbeddedReader {
                 }
                 for batch in raw {
                     for packed in batch.unpack().map_err(read::damaged(&self.path, part))? {
-                        if packed.offset < *next || records.len() == max {
+                        if packed.offset < *next {
                             continue;
                         }
+                        if records.len() == max {
+                            return Ok(records);
+                        }
                         *next = packed.offset + 1;
-                        records.push(Record {
-                            topic: part.topic.clone(),
-                            partition: part.partition,
-                            offset: packed.offset,
-                            append_time_ms: packed.append_time_ms,
-                            key: packed.key,
-                            value: packed.value,
-                            headers: packed.headers,
-                        });
+                        records.push(packed.into_record(part));
                     }
+                    // compaction may have taken a batch's last records
+                    *next = batch.last_offset() + 1;
                 }
             }
         }

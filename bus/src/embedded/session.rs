@@ -201,6 +201,7 @@ impl EmbeddedSession {
             .take(count)
             .cloned()
             .collect();
+        let mut is_moving = false;
         for part in order {
             if records.len() == max_records {
                 return Ok(records);
@@ -224,11 +225,7 @@ impl EmbeddedSession {
                             .map_err(&fault)?;
                     (raw, place.next)
                 };
-                if raw.is_empty() {
-                    reading.position = next;
-                    continue;
-                }
-                for batch in raw {
+                for batch in &raw {
                     let unpacked = batch
                         .unpack()
                         .map_err(read::damaged(&self.shared.path, &part))?;
@@ -238,16 +235,22 @@ impl EmbeddedSession {
                             .filter(|packed| packed.offset >= reading.position),
                     );
                 }
+                if reading.ahead.is_empty() {
+                    // compaction may have taken a batch's last records
+                    reading.position = raw.last().map_or(next, |last| last.last_offset() + 1);
+                    is_moving = true;
+                    continue;
+                }
             }
             while records.len() < max_records {
                 let Some(packed) = reading.ahead.pop_front() else {
                     break;
                 };
                 reading.position = packed.offset + 1;
-                records.push(as_record(&part, packed));
+                records.push(packed.into_record(&part));
             }
         }
-        if records.is_empty() {
+        if records.is_empty() && !is_moving {
             // paused partitions may hold more: `resume` forgets this
             self.idle_at = Some(stamp);
         }
@@ -352,18 +355,6 @@ impl EmbeddedSession {
                 "group {group} is not known any more"
             ))),
         }
-    }
-}
-
-fn as_record(part: &TopicPartition, packed: Packed) -> Record {
-    Record {
-        topic: part.topic.clone(),
-        partition: part.partition,
-        offset: packed.offset,
-        append_time_ms: packed.append_time_ms,
-        key: packed.key,
-        value: packed.value,
-        headers: packed.headers,
     }
 }
 
@@ -482,7 +473,7 @@ impl Session for EmbeddedSession {
                     .map_err(read::damaged(&self.shared.path, part))?
                 {
                     if packed.offset >= position && packed.offset < place.next {
-                        each(as_record(part, packed));
+                        each(packed.into_record(part));
                     }
                 }
             }
