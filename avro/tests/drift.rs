@@ -2,6 +2,8 @@
 
 #[path = "../examples/generate/contract.rs"]
 mod contract;
+#[path = "../examples/generate/json.rs"]
+mod json;
 #[path = "../examples/generate/model.rs"]
 mod model;
 #[path = "../examples/generate/rust.rs"]

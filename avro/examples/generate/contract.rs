@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::model::Model;
-use crate::{rust, schemas};
+use crate::{json, rust, schemas};
 
 /// One record on the bus.
 pub(crate) struct Subject {
@@ -105,5 +105,6 @@ pub(crate) fn outputs(root: &Path) -> Vec<(PathBuf, String)> {
     let model = Model::load(root);
     let mut files = schemas::outputs(&model);
     files.extend(rust::outputs(&model));
+    files.extend(json::outputs(&model));
     files
 }

@@ -5,6 +5,7 @@
 //! is checked in against a fresh run.
 
 mod contract;
+mod json;
 mod model;
 mod rust;
 mod schemas;

@@ -83,6 +83,46 @@ pub(crate) fn pretty(tree: &Tree) -> String {
     out
 }
 
+/// JSON with a line for each member that does not fit the line.
+pub(crate) fn pretty_json(tree: &Tree) -> String {
+    let mut out = String::new();
+    write_json(tree, 0, &mut out);
+    out.push('\n');
+    out
+}
+
+fn write_json(tree: &Tree, depth: usize, out: &mut String) {
+    const LINE: usize = 120;
+    let mut flat = String::new();
+    write_pretty(tree, 1, &mut flat);
+    if !flat.contains('\n') && flat.len() + 2 * depth <= LINE {
+        out.push_str(&flat);
+        return;
+    }
+    let indent = "  ".repeat(depth);
+    match tree {
+        Tree::Object(members) => {
+            out.push_str("{\n");
+            for (at, (key, value)) in members.iter().enumerate() {
+                let _ = write!(out, "{indent}  {}: ", quoted(key));
+                write_json(value, depth + 1, out);
+                out.push_str(comma(at, members.len()));
+            }
+            let _ = write!(out, "{indent}}}");
+        }
+        Tree::List(items) => {
+            out.push_str("[\n");
+            for (at, item) in items.iter().enumerate() {
+                let _ = write!(out, "{indent}  ");
+                write_json(item, depth + 1, out);
+                out.push_str(comma(at, items.len()));
+            }
+            let _ = write!(out, "{indent}]");
+        }
+        _ => out.push_str(&flat),
+    }
+}
+
 fn is_record(tree: &Tree) -> bool {
     tree.get("fields").is_some()
 }

@@ -149,6 +149,27 @@ pub fn subject(topic: &str) -> String {
     format!("{topic}-value")
 }
 
+/// The JSON Schemas beside the Avro ones: name and text. `telegram` and `board` hold the topics in
+/// JSON, the others the contract's JSON of the records they are named after.
+pub const JSON_SCHEMAS: &[(&str, &str)] = &[
+    ("config", include_str!("../../json/config.json")),
+    ("metrics", include_str!("../../json/metrics.json")),
+    ("experiment", include_str!("../../json/experiment.json")),
+    (
+        "recommendation",
+        include_str!("../../json/recommendation.json"),
+    ),
+    ("telegram", include_str!("../../json/telegram.json")),
+    ("board", include_str!("../../json/board.json")),
+];
+
+/// A JSON Schema by its name.
+pub fn json_schema(name: &str) -> Option<&'static str> {
+    JSON_SCHEMAS
+        .iter()
+        .find_map(|(known, text)| (*known == name).then_some(*text))
+}
+
 /// CRC-64-AVRO, as the Avro specification defines it for schema fingerprints.
 fn rabin(bytes: &[u8]) -> u64 {
     const EMPTY: u64 = 0xc15d_213a_a4d7_a795;

@@ -1,0 +1,32 @@
+"""Reads kept bytes with fastavro and writes the values again.
+
+Standard input: one line for each record, schema file and hexadecimal bytes, with a tab between.
+Standard output: one line for each, the bytes that fastavro writes for the values it read.
+A producer in Python uses this library (confluent-kafka's AvroSerializer does), so what it writes
+is what the bus will carry.
+"""
+
+import io
+import json
+import sys
+
+import fastavro
+
+
+def main() -> None:
+    for line in sys.stdin:
+        path, digits = line.rstrip("\n").split("\t")
+        with open(path, encoding="utf-8") as file:
+            schema = fastavro.parse_schema(json.load(file))
+        source = io.BytesIO(bytes.fromhex(digits))
+        value = fastavro.schemaless_reader(source, schema, return_record_name=True)
+        left = source.read()
+        if left:
+            sys.exit(f"{path}: {len(left)} bytes after the end")
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, schema, value)
+        print(out.getvalue().hex())
+
+
+if __name__ == "__main__":
+    main()
