@@ -2,6 +2,8 @@
 
 #[path = "../examples/generate/contract.rs"]
 mod contract;
+#[path = "../examples/generate/docs.rs"]
+mod docs;
 #[path = "../examples/generate/json.rs"]
 mod json;
 #[path = "../examples/generate/model.rs"]
@@ -10,6 +12,8 @@ mod model;
 mod rust;
 #[path = "../examples/generate/schemas.rs"]
 mod schemas;
+#[path = "../examples/generate/seeds.rs"]
+mod seeds;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::model::Model;
-use crate::{json, rust, schemas};
+use crate::{docs, json, rust, schemas};
 
 /// One record on the bus.
 pub(crate) struct Subject {
@@ -106,5 +106,6 @@ pub(crate) fn outputs(root: &Path) -> Vec<(PathBuf, String)> {
     let mut files = schemas::outputs(&model);
     files.extend(rust::outputs(&model));
     files.extend(json::outputs(&model));
+    files.extend(docs::outputs(&model));
     files
 }

@@ -5,10 +5,12 @@
 //! is checked in against a fresh run.
 
 mod contract;
+mod docs;
 mod json;
 mod model;
 mod rust;
 mod schemas;
+mod seeds;
 
 use std::path::Path;
 

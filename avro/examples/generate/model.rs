@@ -85,6 +85,16 @@ impl Model {
     }
 }
 
+impl Model {
+    /// The fields of a record.
+    pub(crate) fn fields(&self, record: &str) -> &[Field] {
+        match &self.types[record].shape {
+            Shape::Record(fields) => fields,
+            Shape::Enum { .. } => panic!("{record} is an enum"),
+        }
+    }
+}
+
 /// Files of a folder with an extension, sorted.
 pub(crate) fn files(folder: &Path, extension: &str) -> Vec<std::path::PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(folder)
