@@ -17,7 +17,7 @@ const DIGITS_MAX: usize = 13;
 const WORDS: &str = "adam adamw all avg bf16 bfloat16 bool consumed csv dense elapsed eval false fp16 fp32 fp8 global hella \
     inf infinity info iter iteration iterations its json lion lm lr max mean mfu min mlp moe ms muon nan nats neg nll none norm \
     null number off on optimizer or per peak ppl rank s sample samples sec second seconds sgd shampoo soap std sum tel the tok tokens total \
-    trl true val value warning x y z zeros";
+    train trl true val value warning x y z zeros";
 
 fn vocabulary() -> &'static BTreeSet<String> {
     static VOCABULARY: OnceLock<BTreeSet<String>> = OnceLock::new();

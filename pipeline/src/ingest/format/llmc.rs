@@ -23,7 +23,7 @@ impl Format for LlmC {
 
     fn detect(&self, head: &[u8]) -> Confidence {
         let measured = |line: &[u8]| {
-            trimmed(line).and_then(step_of).is_some_and(|(_, rest)| {
+            trimmed(line).as_deref().and_then(step_of).is_some_and(|(_, rest)| {
                 ["trl:", "tel:", "eval:"].iter().any(|key| rest.trim_start().starts_with(key))
             })
         };
@@ -49,7 +49,8 @@ fn step_of(line: &str) -> Option<(&str, &str)> {
 
 impl Parser for Lines {
     fn unit(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
-        let Some((step, rest)) = trimmed(unit).and_then(step_of) else {
+        let text = trimmed(unit);
+        let Some((step, rest)) = text.as_deref().and_then(step_of) else {
             out.ignored += 1;
             return Ok(());
         };

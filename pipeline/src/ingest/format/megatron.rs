@@ -31,7 +31,7 @@ impl Format for Megatron {
     fn detect(&self, head: &[u8]) -> Confidence {
         let (mut sure, mut perhaps) = (false, false);
         for line in whole_lines(head).filter_map(trimmed) {
-            match Line::of(line) {
+            match Line::of(&line) {
                 Some(Line::Iteration { .. }) => sure |= line.contains('|'),
                 Some(Line::Validation { .. } | Line::Steps { .. }) => sure = true,
                 None => perhaps |= line.contains("iteration ") && line.contains('|'),
@@ -122,12 +122,12 @@ impl Parser for Lines {
             out.ignored += 1;
             return Ok(());
         };
-        let telemetry = match Line::of(text) {
-            Some(Line::Iteration { step, planned }) => self.iteration(text, step, planned),
+        let telemetry = match Line::of(&text) {
+            Some(Line::Iteration { step, planned }) => self.iteration(&text, step, planned),
             Some(Line::Validation { step, rest }) => self.validation(step, rest),
             Some(Line::Steps { rest }) if !self.iterations => self.steps(rest),
             _ => {
-                self.argument(text);
+                self.argument(&text);
                 out.ignored += 1;
                 return Ok(());
             }

@@ -27,7 +27,7 @@ impl Format for NanoGpt {
 
     fn detect(&self, head: &[u8]) -> Confidence {
         let mut lines = whole_lines(head).filter_map(trimmed);
-        if lines.any(|line| match Line::of(line) {
+        if lines.any(|line| match Line::of(&line) {
             Some(Line::Iteration(_, rest)) => rest.trim_start().starts_with("loss "),
             Some(Line::Evaluation(_, rest)) => rest.trim_start().starts_with("train loss "),
             Some(Line::Step(_, _, rest)) => rest.split_ascii_whitespace().any(|part| {
@@ -89,7 +89,8 @@ impl<'a> Line<'a> {
 
 impl Parser for Lines {
     fn unit(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
-        let Some(line) = trimmed(unit).and_then(Line::of) else {
+        let text = trimmed(unit);
+        let Some(line) = text.as_deref().and_then(Line::of) else {
             out.ignored += 1;
             return Ok(());
         };

@@ -1,6 +1,7 @@
 //! What the parsers of text logs share: numbers with their states, restarts, lines as text.
 
 use cairn_avro::record::NumberState;
+use std::borrow::Cow;
 
 /// A measured number, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,9 +73,10 @@ impl Restarts {
     }
 }
 
-/// A line as text without the white space around it; none where it is empty or no UTF-8.
-pub(super) fn trimmed(line: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(line).ok()?.trim();
+/// A line as text without the white space around it; none where it is empty. Bytes that are no UTF-8 become `\u{fffd}`,
+/// which no number and no name contains: such a line is a reject if it is one of the format at all.
+pub(super) fn trimmed(line: &[u8]) -> Option<Cow<'_, str>> {
+    let text = String::from_utf8_lossy(line.trim_ascii());
     (!text.is_empty()).then_some(text)
 }
 

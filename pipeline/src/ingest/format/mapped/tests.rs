@@ -1,0 +1,177 @@
+//! Mapping files on tables, hand-made and real.
+
+use super::super::tests::{read, shared, training};
+use super::super::{Out, Setup};
+use super::Mapping;
+use cairn_avro::record::{NumberState, Payload, RunState};
+use std::sync::Arc;
+
+fn map(text: &str) -> Setup {
+    let mapping = Mapping::parse(text).expect("the mapping is good");
+    Setup { run_id: "file".into(), mapping: Some(Arc::new(mapping)), ..Setup::default() }
+}
+
+fn refused(format: &str, mapping: &str, table: &str) -> String {
+    let mut parser = super::super::named(format).and_then(|format| format.parser(&map(mapping))).expect("it is one");
+    let mut out = Out::default();
+    let unit = |parser: &mut dyn super::Parser, line: &str, out: &mut Out| parser.unit(line.as_bytes(), super::Position::default(), out);
+    table
+        .lines()
+        .try_for_each(|line| unit(parser.as_mut(), line, &mut out))
+        .and_then(|()| parser.flush(&mut out))
+        .expect_err("it is refused")
+        .0
+}
+
+const FULL: &str = "
+topic: telemetry.training
+run_id: run_name
+clock: step
+event_time: {from: ts, unit: s}
+where: \"final_loss IS NOT NULL\"
+fields: {step: step, tokens: tokens, loss: final_loss, metrics.ratio: \"tokens * 1.0 / params\"}
+config: {parameters_total: params, hardware: \"'H100'\", batch_tokens: 512}
+ended: finished
+";
+
+#[test]
+fn the_mapping_of_the_contract() {
+    let csv = "run_name,step,tokens,final_loss,params,ts\n\
+        a,1,1000,3.5,100,1700000000\n\
+        a,2,2000,,100,1700000001\n\
+        \"b, \"\"x\"\"\",1,1e3,NaN,200,1700000002.5\n";
+    let out = read("mapped_csv", csv.as_bytes(), &map(FULL));
+    assert_eq!((out.rejects.as_slice(), out.ignored), (&[][..], 1));
+    let steps = training(&out);
+    assert_eq!((steps[0].run_id.as_str(), steps[0].loss, steps[0].tokens), ("a", Some(3.5), Some(1000)));
+    assert_eq!((steps[0].event_time_ms, steps[0].metrics["ratio"]), (Some(1_700_000_000_000), 10.0));
+    assert_eq!((steps[1].run_id.as_str(), steps[1].loss_state), ("b, \"x\"", NumberState::Nan));
+    assert_eq!((steps[1].event_time_ms, steps[1].tokens), (Some(1_700_000_002_500), Some(1000)));
+    let kinds: Vec<_> = out.events.iter().map(|event| event.payload.entry().record).collect();
+    assert_eq!(kinds, ["RunConfig", "TrainingTelemetry", "RunConfig", "TrainingTelemetry", "RunLifecycle", "RunLifecycle"]);
+    let Payload::RunConfig(config) = &out.events[0].payload else { panic!("it is a configuration") };
+    assert_eq!(config.model.as_ref().and_then(|model| model.parameters_total), Some(100.0));
+    assert_eq!(config.hardware.as_ref().and_then(|hardware| hardware.accelerator.as_deref()), Some("H100"));
+    let Payload::RunLifecycle(end) = &out.events[4].payload else { panic!("it is an end") };
+    assert_eq!((end.run_id.as_str(), end.state, end.step), ("a", RunState::Finished, Some(1)));
+}
+
+#[test]
+fn json_rows_nested_members_and_other_topics() {
+    let mapping = "
+topic: eval.results
+run_id: model.name
+clock: event_time
+event_time: {from: at}
+fields: {harness: \"'lm-eval'\", task: task, metric: \"'acc'\", value: scores.acc, n: n}
+";
+    let jsonl = r#"{"model":{"name":"m1"},"task":"arc","scores":{"acc":0.5},"n":10,"at":"2023-11-16 18:15:46.680"}
+{"model":{"name":"m2"},"task":"arc","scores":{"acc":NaN},"at":"2023-11-16T18:15:46Z"}
+not json
+{"model":{"name":null},"task":"arc","scores":{"acc":0.1},"at":"2023-11-16T18:15:46Z"}
+"#;
+    for (format, text) in [
+        ("mapped_jsonl", jsonl.to_owned()),
+        ("mapped_json", format!("[{}]", jsonl.lines().filter(|line| line.starts_with('{')).collect::<Vec<_>>().join(",\n"))),
+    ] {
+        let out = read(format, text.as_bytes(), &map(mapping));
+        let found: Vec<_> = out
+            .events
+            .iter()
+            .filter_map(|event| match &event.payload {
+                Payload::EvalResult(e) => Some((e.run_id.as_str(), e.value, e.n, e.event_time_ms)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(found, [("m1", Some(0.5), Some(10), Some(1_700_158_546_680)), ("m2", None, None, Some(1_700_158_546_000))]);
+        let last = out.rejects.last().expect("a row names no run");
+        assert!(last.text.contains("run_id"), "{}", last.text);
+    }
+}
+
+#[test]
+fn bad_rows_are_rejects_and_do_not_spoil_others() {
+    let mapping = "{run_id: run, fields: {step: step, loss: \"100 / (step - 3)\", tokens: n}}";
+    let mut csv = String::from("run,step,n\n");
+    for step in 0..40 {
+        csv += &format!("r,{step},{}\n", step * 10);
+    }
+    csv += "r,forty-one,1\nr,42\nr,43,1.5\n";
+    let out = read("mapped_csv", csv.as_bytes(), &map(mapping));
+    let found: Vec<_> = out.rejects.iter().map(|reject| (reject.class, reject.position.line)).collect();
+    assert_eq!(found, [("bad_value", 42), ("bad_row", 43), ("expression", 5), ("bad_value", 44)], "{:?}", out.rejects);
+    assert_eq!(out.events.len(), 39);
+    assert_eq!(out.rejects[0].original, b"r,forty-one,1");
+    assert!(out.rejects[0].text.contains("column step holds \"forty-one\", which is no whole number"));
+}
+
+#[test]
+fn quotes_may_hold_line_ends() {
+    let mapping = "{run_id: run, fields: {step: step}}";
+    let out = read("mapped_csv", b"run;step;note\r\na;1;\"two\nlines\"\r\nb;2;one\r\nc;3;\"open\r\nd;4;x\r\n", &map(mapping));
+    assert_eq!(training(&out).iter().map(|step| step.step).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((out.rejects.len(), out.rejects[0].position.line), (1, 5));
+}
+
+#[test]
+fn types_widen_with_the_rows() {
+    let mapping = "{run_id: run, clock: tokens, fields: {tokens: tokens, loss: loss, accuracy: acc}}";
+    let mut csv = String::from("run,tokens,loss,acc\n");
+    for row in 0..1500 {
+        csv += &format!("r,{row},4,\n");
+    }
+    csv += "r,1500,3.25,0.5\n";
+    let out = read("mapped_csv", csv.as_bytes(), &map(mapping));
+    let last = training(&out)[1500];
+    assert_eq!((last.loss, last.accuracy, last.step), (Some(3.25), Some(0.5), 1500));
+}
+
+#[test]
+fn what_does_not_fit_is_said_before_anything_is_read() {
+    let parse = |text: &str| Mapping::parse(text).expect_err("it is wrong").0;
+    assert!(parse("{topic: runs.config}").contains("it is one of telemetry.training"));
+    assert!(parse("{fields: {stp: step}}").contains("the nearest is step"));
+    assert!(parse("{fields: {step: a, run_id: b}}").contains("stands beside fields"));
+    assert!(parse("{clock: tokens, fields: {step: a}}").contains("needs fields.tokens"));
+    assert!(parse("{fields: {step: a}, config: {paramters: n}}").contains("runs.config"));
+    assert!(parse("{fieldz: {}}").contains("unknown field"));
+    let table = "run,step\na,1\n";
+    let why = refused("mapped_csv", "{fields: {step: stepp}}", table);
+    assert!(why.contains("fields.step \"stepp\"") && why.contains("the table has run, step"), "{why}");
+    let why = refused("mapped_csv", "{fields: {step: \"sum(step)\"}}", table);
+    assert!(why.contains("fields.step"), "{why}");
+}
+
+#[test]
+fn real_tables() {
+    if let Some(folder) = shared("gadre-overtraining") {
+        let mapping = "
+run_id: name
+clock: tokens
+where: \"dataset = 'rpj'\"
+fields: {tokens: tokens, validation_loss: loss_c4_val}
+config: {parameters_total: params, parameters_non_embedding: params_no_embed, learning_rate_peak: lr, data_mix.rpj: 1.0, batch_tokens: global_batch_seqs * 2048}
+ended: finished
+";
+        let table = std::fs::read(folder.join("models.csv")).expect("it can be read");
+        let out = read("mapped_csv", &table, &map(mapping));
+        assert_eq!(out.rejects, []);
+        let rows = training(&out).len();
+        assert_eq!((out.events.len(), rows as u64 + out.ignored), (rows * 3, 104));
+        assert!(training(&out).iter().all(|row| row.validation_loss.is_some_and(|loss| (1.0..9.0).contains(&loss))));
+    }
+    if let Some(folder) = shared("azure-llm-inference-2023") {
+        let mapping = "{topic: telemetry.runtime, clock: event_time, event_time: {from: TIMESTAMP, unit: rfc3339}, fields: {input_tokens: ContextTokens, output_tokens: GeneratedTokens}}";
+        let table = std::fs::read(folder.join("AzureLLMInferenceTrace_conv.csv")).expect("it can be read");
+        let out = read("mapped_csv", &table, &map(mapping));
+        assert_eq!((out.events.len(), out.rejects.len()), (table.iter().filter(|byte| **byte == b'\n').count() - 1, 0));
+        let Payload::RuntimeTelemetry(first) = &out.events[0].payload else { panic!("it is telemetry") };
+        assert_eq!((first.event_time_ms, first.input_tokens, first.run_id.as_str()), (Some(1_700_158_546_680), Some(374), "file"));
+    }
+    if let Some(folder) = shared("olmo-ladder") {
+        let mapping = "{run_id: \"'190M-1xC'\", fields: {step: _step, validation_loss: eval/c4_en-validation/CrossEntropyLoss, tokens: throughput/total_tokens}}";
+        let table = std::fs::read(folder.join("190M-1xC.csv")).expect("it can be read");
+        let out = read("mapped_csv", &table, &map(mapping));
+        assert!(out.rejects.is_empty() && out.events.len() > 10, "{:?}", out.rejects.first());
+    }
+}
