@@ -22,6 +22,8 @@
 //! # Ok::<(), codec::Fault>(())
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod arrow;
 pub mod codec;
 pub mod contract;

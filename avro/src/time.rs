@@ -38,8 +38,8 @@ pub fn parse(text: &str) -> Option<i64> {
         if digits == 0 || digits > 9 {
             return None;
         }
-        for at in 0..3 {
-            let digit = if at < digits { after[at] - b'0' } else { 0 };
+        for place in 0..3 {
+            let digit = after[..digits].get(place).map_or(0, |digit| digit - b'0');
             fraction_ms = fraction_ms * 10 + i64::from(digit);
         }
         rest = &after[digits..];

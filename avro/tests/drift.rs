@@ -1,5 +1,7 @@
 //! What is generated from the schemas is what is checked in.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../examples/generate/contract.rs"]
 mod contract;
 #[path = "../examples/generate/docs.rs"]

@@ -3,6 +3,8 @@
 //! `versions/<n>/` keeps the schemas of every released version. A release keeps the next one with
 //! `CAIRN_KEEP_VERSION=<n> cargo test -p cairn-avro --test evolution`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use apache_avro::Schema;

@@ -7,6 +7,7 @@
 //! - [`key`](key()), [`run_key`], [`partition_of`]: keys and the partition they belong to.
 //! - [`Keyed`]: by which fields each record is partitioned and kept.
 //! - [`handle`]: topics that know the type of their records.
+//! - [`asyncapi`](asyncapi()): the catalogue as an AsyncAPI document.
 //!
 //! No network: the bus creates topics, this crate only says which.
 //!
@@ -17,11 +18,15 @@
 //! assert_eq!(rows.key_words(), "tenant/run_id");
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod asyncapi;
 mod catalogue;
 pub mod handle;
 mod key;
 mod keyed;
 
+pub use asyncapi::{asyncapi, asyncapi_text};
 pub use catalogue::{
     Cleanup, DEFAULT_TENANT, Encoding, Family, KeptBy, PartitionBy, RUN_PARTITIONS, Topic,
     catalogue, find, ingress_name, is_tenant, split_tenant,

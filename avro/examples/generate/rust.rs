@@ -225,9 +225,9 @@ fn define_union(named: &Named, field: &Field, names: &[String], out: &mut String
     let union = pascal(&field.name);
     let _ = write!(
         out,
-        "\n/// The union of `{}.{}`: {}\n\
+        "\n/// The union of `{}.{}`: one record of an ingress topic.\n\
          #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]\npub enum {union} {{\n",
-        named.name, field.name, "one record of an ingress topic."
+        named.name, field.name
     );
     for name in names {
         let inner = if BOXED.contains(&name.as_str()) {

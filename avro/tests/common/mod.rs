@@ -1,7 +1,11 @@
 //! What several tests need: a full sample of every record, made from its schema, and kept bytes.
 
-// Each test binary uses a part of it.
-#![allow(dead_code, unused_imports, unused_macros)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test binary uses a part"
+)]
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -112,7 +116,7 @@ impl Sampler<'_> {
             }
             Tree::List(branches) => {
                 let branch = &branches[item % branches.len()];
-                let full = branch.get("name").or(Some(branch)).unwrap().text().unwrap();
+                let full = branch.get("name").unwrap_or(branch).text().unwrap();
                 write!(out, "{{\"{}\":", full.rsplit('.').next().unwrap()).unwrap();
                 self.write(branch, name, item, out);
                 out.push('}');
