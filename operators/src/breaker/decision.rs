@@ -9,7 +9,7 @@ use super::rules::PlateauRule;
 use crate::windows::{ClosedWindow, Row, Span};
 
 /// The unit of every slope here: the log-perplexity is in nats per token.
-pub const SLOPE_UNIT: &str = "nats/step";
+pub const SLOPE_UNIT: &str = "nats_per_token_per_step";
 
 /// Where a breaker stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

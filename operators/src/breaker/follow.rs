@@ -60,7 +60,7 @@ pub fn row(
         windows::begin_attempt(&mut run.windows);
     }
     let mut decisions = Vec::new();
-    observe_row(&mut run.breaker, &settings.rules, row, &mut decisions);
+    observe_row(&mut run.breaker, &settings.rules, plan, row, &mut decisions);
     out.extend(decisions.into_iter().map(Followup::Decision));
     let (mut closed, mut late) = (Vec::new(), Vec::new());
     windows::observe(

@@ -11,6 +11,8 @@ use crate::theil_sen::{median, noise};
 
 /// Window medians that are remembered for the noise.
 const MEDIANS_MAX: usize = 32;
+/// The newest of them that the noise is taken from: a run's early fall is not noise.
+const NOISE_MEDIANS: usize = 16;
 /// Below this many medians the noise is a guess: the rise must then be as tall as a row's.
 const MEDIANS_FEW: usize = 8;
 
@@ -24,6 +26,8 @@ pub(super) struct LevelTrack {
     last_low_step: Option<i64>,
     /// Consecutive elevated windows.
     elevated: u32,
+    /// Tallest median of them, in nats above the best level.
+    excess_max: f64,
     learning_rate_peak: f64,
     /// Lowest learning rate since the peak.
     learning_rate_low: f64,
@@ -40,6 +44,8 @@ pub(super) struct Level {
     pub(super) margin: f64,
     /// Consecutive elevated windows.
     pub(super) elevated: u32,
+    /// True where the level was taken anew.
+    pub(super) rebased: bool,
     /// True where that is enough.
     pub(super) diverged: bool,
     /// The step after which the rise began.
@@ -53,8 +59,10 @@ pub(super) fn observe(
     last_step: i64,
     value: f64,
     learning_rate: Option<f64>,
+    curriculum: bool,
 ) -> Level {
-    if restarted(track, rule, learning_rate) {
+    let restart = restarted(track, rule, learning_rate);
+    if restart {
         *track = LevelTrack {
             learning_rate_peak: track.learning_rate_peak,
             learning_rate_low: track.learning_rate_low,
@@ -69,7 +77,13 @@ pub(super) fn observe(
     let now = median(track.medians.get(n.saturating_sub(3)..).unwrap_or_default()).unwrap_or(value);
     let best = track.best.map_or(now, |best| best.min(now));
     track.best = Some(best);
-    let sigma = noise(&track.medians).unwrap_or(0.0);
+    let sigma = noise(
+        track
+            .medians
+            .get(n.saturating_sub(NOISE_MEDIANS)..)
+            .unwrap_or_default(),
+    )
+    .unwrap_or(0.0);
     let few = if n < MEDIANS_FEW { rule.row_nats } else { 0.0 };
     let margin = rule.window_nats.max(few).max(rule.window_sigmas * sigma);
     if value <= best + margin / 3.0 {
@@ -77,15 +91,32 @@ pub(super) fn observe(
     }
     if now >= best + margin && value >= best + margin {
         track.elevated = track.elevated.saturating_add(1);
+        track.excess_max = track.excess_max.max(value - best);
     } else {
         track.elevated = 0;
+        track.excess_max = 0.0;
+    }
+    // A spike on its way down gets three times the patience; what never comes down does not.
+    let falling = value - best < rule.falling_share * track.excess_max;
+    let patience = rule
+        .window_patience
+        .max(1)
+        .saturating_mul(if falling { 3 } else { 1 });
+    let enough = track.elevated >= patience;
+    let new_data =
+        enough && curriculum && value - best < rule.strong_nats && value <= best + track.excess_max;
+    if new_data {
+        track.best = Some(now);
+        track.elevated = 0;
+        track.excess_max = 0.0;
     }
     Level {
         now,
         best,
         margin,
         elevated: track.elevated,
-        diverged: rule.enabled && track.elevated >= rule.window_patience.max(1),
+        rebased: restart || new_data,
+        diverged: rule.enabled && enough && !new_data,
         onset_step: track.last_low_step,
     }
 }

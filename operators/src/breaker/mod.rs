@@ -39,6 +39,18 @@ pub struct Plan {
     pub curriculum: bool,
 }
 
+impl Plan {
+    /// The share of the plan that is done, by steps or else by tokens.
+    fn done(&self, step: i64, tokens: Option<i64>) -> Option<f64> {
+        let by_steps = self
+            .steps_planned
+            .filter(|planned| *planned > 0)
+            .map(|planned| step as f64 / planned as f64);
+        let by_tokens = self.tokens_planned.filter(|planned| *planned > 0.0);
+        by_steps.or_else(|| Some(tokens? as f64 / by_tokens?))
+    }
+}
+
 /// The breaker of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BreakerState {
@@ -47,6 +59,10 @@ pub struct BreakerState {
     /// Why it is not closed; `None` (the cause) while it is.
     pub cause: Cause,
     attempt: Option<i32>,
+    /// Step of the last change; windows that began before it are no evidence for the next.
+    changed_at: i64,
+    /// First step of the stretch that was flat when the plateau rule last tripped.
+    flat_from: f64,
     /// Level in nats that a diverged run must come back to, with the margin it was judged by.
     reference: Option<(f64, f64)>,
     /// Consecutive windows (plateau: evaluations) in favour of the next better state, and in favour of tripping.
@@ -63,6 +79,7 @@ pub struct BreakerState {
 pub fn observe_row(
     state: &mut BreakerState,
     rules: &BreakerRules,
+    plan: &Plan,
     row: &Row,
     out: &mut Vec<Decision>,
 ) {
@@ -74,7 +91,13 @@ pub fn observe_row(
         return;
     }
     let best = level::best(&state.level);
-    if let Some(rise) = rows::observe(&mut state.rows, &rules.divergence, best, row) {
+    // Where harder data are to come, a rise by rows must be a strong one; `level` tells new data from a divergence.
+    let row_nats = if plan.curriculum {
+        rules.divergence.strong_nats
+    } else {
+        rules.divergence.row_nats
+    };
+    if let Some(rise) = rows::observe(&mut state.rows, &rules.divergence, row_nats, best, row) {
         let cause = if rise.explosion {
             Cause::GradientExplosion
         } else {
@@ -106,7 +129,11 @@ pub fn observe_window(
         last_step,
         median,
         window.learning_rate_last,
+        plan.curriculum,
     );
+    if level.rebased {
+        plateau::rebase(&mut state.curve);
+    }
     if level.diverged {
         trip(
             state,
@@ -115,15 +142,22 @@ pub fn observe_window(
             out,
         );
     }
-    let completed = plateau::push(
-        &mut state.curve,
-        &rules.plateau,
-        last_step as f64,
-        median,
-        window.learning_rate_last,
-    );
+    // An elevated window is the divergence rule's: it either diverges or was a spike, and neither says that learning stopped.
+    let completed = median < level.best + level.margin
+        && plateau::push(
+            &mut state.curve,
+            &rules.plateau,
+            last_step as f64,
+            median,
+            window.learning_rate_last,
+        );
     let look = if completed {
-        plateau::look(&state.curve, &rules.plateau, plan)
+        plateau::look(
+            &state.curve,
+            &rules.plateau,
+            plan.warmup_steps,
+            plan.done(last_step, window.last_tokens),
+        )
     } else {
         Look::Unsure
     };
@@ -137,6 +171,9 @@ pub fn observe_window(
     if let Look::Flat(horizon) = look
         && state.flat >= rules.plateau.patience.max(1)
     {
+        if state.state == State::Closed {
+            state.flat_from = horizon.first_step;
+        }
         let level = plateau::level(&state.curve)
             .map(|(level, noise)| (level, rules.divergence.window_sigmas * noise));
         trip(
@@ -153,6 +190,13 @@ pub fn observe_window(
         );
     }
     let good = match state.cause {
+        _ if state.state == State::Closed
+            || window
+                .first_step
+                .is_none_or(|first| first <= state.changed_at) =>
+        {
+            return;
+        }
         Cause::Plateau if !completed => return,
         Cause::Plateau => moves_again(state, look),
         _ => back_at_level(state, &level, window, median),
@@ -234,6 +278,7 @@ fn trip(state: &mut BreakerState, cause: Cause, evidence: Evidence, out: &mut Ve
     let previous = std::mem::replace(&mut state.state, State::Open);
     state.cause = cause;
     state.good = 0;
+    state.changed_at = evidence.at_step;
     out.push(decide(
         state.attempt.unwrap_or_default(),
         State::Open,
@@ -251,11 +296,7 @@ fn back_at_level(
     median: f64,
 ) -> Option<bool> {
     let bad = window.nonfinite_n > 0 || state.loss_nonfinite > 0;
-    let (reference, margin) = state
-        .reference
-        .map_or((level.best, level.margin), |(r, m)| {
-            (r, m.max(level.margin))
-        });
+    let (reference, margin) = state.reference.unwrap_or((level.best, level.margin));
     Some(!bad && median <= reference + 0.5 * margin)
 }
 
@@ -267,8 +308,8 @@ fn moves_again(state: &BreakerState, look: Look) -> Option<bool> {
     };
     match look {
         Look::Flat(_) => Some(false),
-        Look::Moving(_) => Some(true),
-        Look::Unsure => fallen.then_some(true),
+        Look::Moving(horizon) if horizon.first_step >= state.flat_from => Some(true),
+        Look::Moving(_) | Look::Unsure => fallen.then_some(true),
     }
 }
 
@@ -301,6 +342,7 @@ fn recover(
     );
     let previous = std::mem::replace(&mut state.state, next);
     state.good = 0;
+    state.changed_at = evidence.at_step;
     if next == State::Closed {
         state.cause = Cause::None;
         state.reference = None;

@@ -4,9 +4,10 @@
 //! goes to zero, and over any fixed number of steps it drowns in noise. Two things make the question well posed. The horizon is
 //! a share of the steps so far; and flat is judged against the run itself: its progress per e-fold of steps, the best it has
 //! shown, shrunk by a power law that is steeper than loss curves are. A plateau is a slope whose interval (Theil–Sen, Sen 1968)
-//! reaches zero or lies above, whose estimate is below a quarter of the expected progress, and whose interval leaves out three
-//! quarters of it. The last part makes it a test of equivalence: a noisy curve is *unsure*, not flat. Several evaluations in a
-//! row must agree.
+//! reaches zero or lies above, whose estimate is below a quarter of the expected progress, and whose interval leaves out six
+//! tenths of it and is narrow enough to tell. The last part makes it a test of equivalence: a noisy curve is *unsure*, not flat,
+//! and so is one of which less than `nats_min` could be expected. Several evaluations in a row must agree, and several horizons
+//! are tried: the short ones are quick where noise is small, the long ones see through noise.
 //!
 //! **Schedules.** During a warm-up nothing is judged. Near its planned end a cosine run flattens, and there is nothing left to
 //! save: past `planned_end_share` of the plan, nothing is judged either. Where no plan is known, the learning rate tells: a
@@ -19,7 +20,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Plan;
 use super::rules::PlateauRule;
 use crate::theil_sen::{Slope, median, noise, theil_sen};
 
@@ -128,18 +128,29 @@ pub(super) fn push(
     true
 }
 
-/// Judges the curve.
-pub(super) fn look(curve: &Curve, rule: &PlateauRule, plan: &Plan) -> Look {
+/// Begins the curve anew at another level (new data, a warm restart); what was shown stays the measure.
+pub(super) fn rebase(curve: &mut Curve) {
+    curve.points.clear();
+    curve.partial = None;
+}
+
+/// Judges the curve; `done` is the share of the plan that is done, where there is a plan.
+pub(super) fn look(
+    curve: &Curve,
+    rule: &PlateauRule,
+    warmup_steps: Option<i64>,
+    done: Option<f64>,
+) -> Look {
     let Some(last) = curve.points.last() else {
         return Look::Unsure;
     };
-    let warmup = plan.warmup_steps.unwrap_or(rule.warmup_steps).max(0) as f64;
-    if !rule.enabled || at_the_end_of_its_schedule(curve, rule, plan) {
+    let warmup = warmup_steps.unwrap_or(rule.warmup_steps).max(0) as f64;
+    if !rule.enabled || at_the_end_of_its_schedule(curve, rule, done) {
         return Look::Unsure;
     }
-    let mut moving = None;
+    let (mut flat, mut moving) = (None, None);
     for share in &rule.horizons {
-        let from = (last.step() * (1.0 - share.clamp(0.01, 0.9))).max(warmup);
+        let from = (last.step() * (1.0 - share.clamp(0.01, 0.95))).max(warmup);
         let stretch: Vec<Point> = curve
             .points
             .iter()
@@ -147,12 +158,15 @@ pub(super) fn look(curve: &Curve, rule: &PlateauRule, plan: &Plan) -> Look {
             .filter(|point| point.step() >= from)
             .collect();
         match judge(curve, rule, &stretch) {
-            Look::Flat(horizon) => return Look::Flat(horizon),
+            Look::Flat(horizon) => flat = Some(horizon),
             Look::Moving(horizon) => moving = moving.or(Some(horizon)),
             Look::Unsure => {}
         }
     }
-    moving.map_or(Look::Unsure, Look::Moving)
+    // The longest flat stretch says most about the onset; the shortest that moves says that it moves now.
+    flat.map(Look::Flat)
+        .or(moving.map(Look::Moving))
+        .unwrap_or(Look::Unsure)
 }
 
 fn judge(curve: &Curve, rule: &PlateauRule, stretch: &[Point]) -> Look {
@@ -170,7 +184,10 @@ fn judge(curve: &Curve, rule: &PlateauRule, stretch: &[Point]) -> Look {
         return Look::Unsure;
     };
     let run = last.step() - first.step();
-    let expected = expected_rate(curve, rule, first.step()) * libm::log(last.step() / first.step());
+    let expected = expected_progress(curve, rule, first.step(), last.step());
+    if expected < rule.nats_min {
+        return Look::Unsure;
+    }
     let progress = -slope.slope * run;
     let horizon = Horizon {
         slope,
@@ -181,10 +198,9 @@ fn judge(curve: &Curve, rule: &PlateauRule, stretch: &[Point]) -> Look {
             .iter()
             .fold(0, |sum, point| sum.saturating_add(point.3)),
     };
-    if slope.high >= 0.0
-        && progress < rule.open_ratio * expected
-        && -slope.low * run < rule.exclude_ratio * expected
-    {
+    let tells = (slope.slope - slope.low) * run <= rule.width_ratio * expected;
+    let excluded = -slope.low * run < rule.exclude_ratio * expected;
+    if slope.high >= 0.0 && progress < rule.open_ratio * expected && excluded && tells {
         Look::Flat(horizon)
     } else if slope.high < 0.0 && progress >= rule.close_ratio * expected {
         Look::Moving(horizon)
@@ -204,12 +220,22 @@ pub(super) fn level(curve: &Curve) -> Option<(f64, f64)> {
     Some((median(tail(3))?, noise(tail(32)).unwrap_or(0.0)))
 }
 
+/// Progress expected between two steps, in nats: the expected rate, integrated over the logarithm of the step as it shrinks.
+fn expected_progress(curve: &Curve, rule: &PlateauRule, from: f64, to: f64) -> f64 {
+    let rate = expected_rate(curve, rule, from);
+    let folds = if rule.decay > 0.0 {
+        (1.0 - libm::pow(from / to, rule.decay)) / rule.decay
+    } else {
+        libm::log(to / from)
+    };
+    rate * folds
+}
+
 /// Progress expected at `step`, in nats per e-fold of steps.
 fn expected_rate(curve: &Curve, rule: &PlateauRule, step: f64) -> f64 {
-    let shown = curve.best_rate.map_or(0.0, |(rate, at)| {
+    curve.best_rate.map_or(0.0, |(rate, at)| {
         rate * libm::pow((at / step).min(1.0), rule.decay)
-    });
-    shown.max(rule.rate_min)
+    })
 }
 
 /// Notes the progress that the newest point shows against the lower envelope of the curve at two thirds of its step; medians of
@@ -254,12 +280,9 @@ fn rising(first: &Point, last: &Point) -> bool {
     matches!((first.learning_rate(), last.learning_rate()), (Some(a), Some(b)) if b > 0.0 && a < 0.8 * b)
 }
 
-fn at_the_end_of_its_schedule(curve: &Curve, rule: &PlateauRule, plan: &Plan) -> bool {
-    let Some(last) = curve.points.last() else {
-        return false;
-    };
-    if let Some(planned) = plan.steps_planned.filter(|planned| *planned > 0) {
-        return last.step() >= rule.planned_end_share * planned as f64;
+fn at_the_end_of_its_schedule(curve: &Curve, rule: &PlateauRule, done: Option<f64>) -> bool {
+    if let Some(share) = done {
+        return share >= rule.planned_end_share;
     }
     let rates: Vec<(f64, f64)> = curve
         .points

@@ -33,7 +33,7 @@ pub struct Replayed {
 pub struct Summary {
     /// Runs in the file.
     pub runs: u64,
-    /// Distinct rows with a step, over all runs.
+    /// Rows taken in, over all runs.
     pub steps: u64,
     /// Times a breaker opened, or became graver while open.
     pub trips: u64,

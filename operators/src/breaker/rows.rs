@@ -59,10 +59,11 @@ pub(super) struct Rise {
     pub(super) first_input: Option<Span>,
 }
 
-/// Takes a row in; `best` is the best level of closed windows, if there is one.
+/// Takes a row in; `row_nats` is how far up is elevated, `best` is the best level of closed windows, if there is one.
 pub(super) fn observe(
     track: &mut RowTrack,
     rule: &DivergenceRule,
+    row_nats: f64,
     best: Option<f64>,
     row: &Row,
 ) -> Option<Rise> {
@@ -90,7 +91,7 @@ pub(super) fn observe(
     } else {
         0.0
     };
-    let margin = rule.row_nats.max(rule.row_sigmas * sigma);
+    let margin = row_nats.max(rule.row_sigmas * sigma);
     let excess = value - reference;
     if excess < margin {
         good_row(track, value, excess < 0.5 * margin);
@@ -128,7 +129,12 @@ pub(super) fn observe(
         && theil_sen(&points, 0.95).is_some_and(|fit| fit.low > 0.0);
     let enough = (known && stretch.elevated >= 3)
         || (stretch.elevated >= 2 && stretch.excess_max >= rule.strong_nats);
-    let sustained = row.step.saturating_sub(stretch.first_step) >= rule.sustained_steps
+    let falling =
+        known && stretch.elevated >= 8 && excess < rule.falling_share * stretch.excess_max;
+    let steps = rule
+        .sustained_steps
+        .saturating_mul(if falling { 3 } else { 1 });
+    let sustained = row.step.saturating_sub(stretch.first_step) >= steps
         && f64::from(stretch.elevated) >= rule.sustained_share * f64::from(stretch.rows)
         && enough;
     if !(rule.enabled && (strong || sustained)) {

@@ -30,25 +30,29 @@ pub struct PlateauRule {
     /// Whether the rule is on.
     pub enabled: bool,
     /// Horizons tried, as shares of the steps so far, shortest first. A share, because loss falls with the logarithm of the step:
-    /// a fixed number of steps is always flat late in a run.
+    /// a fixed number of steps is always flat late in a run. Short ones notice early where noise is small, long ones see through noise.
     pub horizons: Vec<f64>,
-    /// Points that a horizon must have. 8: Sen's interval needs that many to be an interval.
+    /// Points that a horizon must have. 10: Sen's interval needs that many to be an interval.
     pub points_min: usize,
-    /// Confidence of the slope's interval. 0.95.
+    /// Confidence of the slope's interval. 0.98: a run is judged some hundred times.
     pub level: f64,
-    /// Flat means: progress below this share of what the run's own past lets expect. 0.25: healthy runs were never below 0.4.
+    /// Flat means: progress below this share of what the run's own past lets expect. 0.25: healthy runs in noiseless stretches stay above 0.4.
     pub open_ratio: f64,
-    /// And the interval leaves out this share of the expected progress. 0.75: else noise alone could hide a healthy slope.
+    /// And the interval leaves out this share of the expected progress. 0.6: else noise alone could hide a healthy slope.
     pub exclude_ratio: f64,
+    /// And the interval is narrow enough to tell: half of it at most this share of the expected progress. 0.6: without it, the
+    /// noisier a run is the sooner chance makes it look flat.
+    pub width_ratio: f64,
     /// Moving again means: progress above this share. 0.5: above `open_ratio`, so that a run at the edge does not flap.
     pub close_ratio: f64,
     /// Consecutive flat evaluations before it opens. 3.
     pub patience: u32,
-    /// Exponent with which expected progress per e-fold of steps shrinks as steps grow. 0.75: 0.6 per doubling, steeper than
-    /// the power laws of loss curves (0.3 to 0.5), so that a law that bends does not look like a plateau.
+    /// Exponent with which expected progress per e-fold of steps shrinks as steps grow. 1.2: the steepest seen in healthy
+    /// GPT-2 runs (0.4 late, 0.9 to 1.2 where the first descent ends), so that a curve that bends does not look like a plateau.
     pub decay: f64,
-    /// Least expected progress in nats per e-fold of steps. 0.01.
-    pub rate_min: f64,
+    /// Least progress in nats that must be expected over a horizon before its absence counts. 0.03: an over-trained small
+    /// model gains less than that in half a run, waits for its learning rate to fall, and is healthy.
+    pub nats_min: f64,
     /// Steps at the start that are not judged where the warm-up is not known. 500.
     pub warmup_steps: i64,
     /// Past this share of the planned steps a flat curve is the end of the schedule, not a fault. 0.85.
@@ -66,15 +70,16 @@ impl Default for PlateauRule {
     fn default() -> Self {
         Self {
             enabled: true,
-            horizons: vec![0.2, 0.3, 0.45],
+            horizons: vec![0.2, 0.3, 0.45, 0.7, 0.85],
             points_min: 10,
             level: 0.98,
             open_ratio: 0.25,
             exclude_ratio: 0.6,
+            width_ratio: 0.6,
             close_ratio: 0.5,
             patience: 3,
             decay: 1.2,
-            rate_min: 0.01,
+            nats_min: 0.03,
             warmup_steps: 500,
             planned_end_share: 0.85,
             schedule_end_lr: 0.25,
@@ -100,6 +105,8 @@ pub struct DivergenceRule {
     pub sustained_steps: i64,
     /// Share of rows in that stretch that must be elevated. 0.75.
     pub sustained_share: f64,
+    /// Below this share of its tallest, a rise is on its way down and gets three times the patience. 0.5.
+    pub falling_share: f64,
     /// A strong rise in nats: still rising over three rows at this height does not wait. 2.
     pub strong_nats: f64,
     /// Rows of a strong rise. 3: one or two may be outliers.
@@ -108,7 +115,8 @@ pub struct DivergenceRule {
     pub strong_steps: i64,
     /// A window is elevated from this many nats above the best level. 0.15: healthy runs stay below 0.08.
     pub window_nats: f64,
-    /// And from this many standard deviations of the window medians' noise. 6.
+    /// And from this many standard deviations of the window medians' noise. 4: the level is a median of three windows,
+    /// and several must agree; healthy runs stay below 1.5.
     pub window_sigmas: f64,
     /// Consecutive elevated windows before it opens. 3.
     pub window_patience: u32,
@@ -129,11 +137,12 @@ impl Default for DivergenceRule {
             noise_rows_min: 8,
             sustained_steps: 200,
             sustained_share: 0.75,
+            falling_share: 0.5,
             strong_nats: 2.0,
             strong_rows: 3,
             strong_steps: 30,
             window_nats: 0.15,
-            window_sigmas: 6.0,
+            window_sigmas: 4.0,
             window_patience: 3,
             restart_lr_ratio: 1.5,
             grad_norm_ratio: 100.0,

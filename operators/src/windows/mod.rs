@@ -169,9 +169,20 @@ pub fn closed_marks(state: &WindowsState) -> WindowsState {
     let kinds = state
         .kinds
         .iter()
-        .map(|(kind, open)| (*kind, Open { closed_to: open.closed_to, windows: BTreeMap::new() }))
+        .map(|(kind, open)| {
+            (
+                *kind,
+                Open {
+                    closed_to: open.closed_to,
+                    windows: BTreeMap::new(),
+                },
+            )
+        })
         .collect();
-    WindowsState { ordered_by: state.ordered_by, kinds }
+    WindowsState {
+        ordered_by: state.ordered_by,
+        kinds,
+    }
 }
 
 /// True where rows wait for a window to close.
