@@ -17,6 +17,9 @@ use crate::tree;
 /// few enough that a schema nested to mischief costs nothing.
 const LEAVES_MAX: usize = 10_000;
 
+/// Most records inside records: walking a datum recurses as deep.
+const DEPTH_MAX: usize = 64;
+
 /// Why a schema cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SchemaFault {
@@ -26,8 +29,8 @@ pub enum SchemaFault {
     /// It contains itself, so that a short record could nest without end.
     #[error("the type {0} contains itself")]
     Recursive(String),
-    /// It is absurdly large.
-    #[error("the type {0} has more than {LEAVES_MAX} values")]
+    /// It is absurdly large or deep.
+    #[error("the type {0} has more than {LEAVES_MAX} values or {DEPTH_MAX} levels")]
     Large(String),
     /// A field's default is not of the field's type.
     #[error("the default of {0} does not fit")]
@@ -105,6 +108,7 @@ pub(crate) struct Fields {
     pub(crate) name: String,
     pub(crate) fields: Vec<Field>,
     leaves: usize,
+    depth: usize,
 }
 
 /// One field.
@@ -156,6 +160,17 @@ impl Node {
             Node::Union(branches) => branches.iter().map(Node::leaves).max().unwrap_or(1),
             Node::Array(inner) | Node::Map(inner) => inner.leaves(),
             _ => 1,
+        }
+    }
+}
+
+impl Node {
+    fn depth(&self) -> usize {
+        match self {
+            Node::Record(fields) => fields.depth,
+            Node::Union(branches) => 1 + branches.iter().map(Node::depth).max().unwrap_or(0),
+            Node::Array(inner) | Node::Map(inner) => 1 + inner.depth(),
+            _ => 0,
         }
     }
 }
@@ -229,10 +244,11 @@ impl Builder<'_> {
         }
         self.open.push(record.name.clone());
         let mut fields = Vec::with_capacity(record.fields.len());
-        let mut leaves = 1usize;
+        let (mut leaves, mut depth) = (1usize, 1usize);
         for field in &record.fields {
             let node = self.node(&field.schema)?;
             leaves = leaves.saturating_add(node.leaves());
+            depth = depth.max(1 + node.depth());
             let default = match &field.default {
                 Some(default) => Some(
                     encoded(default, &node)
@@ -247,13 +263,14 @@ impl Builder<'_> {
             });
         }
         self.open.pop();
-        if leaves > LEAVES_MAX {
+        if leaves > LEAVES_MAX || depth > DEPTH_MAX {
             return Err(SchemaFault::Large(name));
         }
         let node = Node::Record(Arc::new(Fields {
             name,
             fields,
             leaves,
+            depth,
         }));
         self.done.insert(record.name.clone(), node.clone());
         Ok(node)

@@ -8,7 +8,7 @@
 mod common;
 
 use apache_avro::Schema;
-use apache_avro::schema_compatibility::SchemaCompatibility;
+use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 use cairn_avro::codec::{self, Reader, SchemaFault};
 use cairn_avro::contract::{self, Entry, entries};
 use cairn_avro::record::*;
@@ -54,9 +54,12 @@ fn all_versions_are_fully_compatible() {
             for (newer, new) in &versions {
                 let old = Schema::parse_str(old).unwrap();
                 let new = Schema::parse_str(new).unwrap();
-                SchemaCompatibility::can_read(&old, &new).unwrap_or_else(|reason| {
-                    panic!("{}: {newer} cannot read {older}: {reason}", entry.record)
-                });
+                let answer = SchemaCompatibility::can_read(&old, &new);
+                assert!(
+                    matches!(answer, Ok(Compatibility::Full)),
+                    "{}: {newer} reads {older} at most in part: {answer:?}",
+                    entry.record
+                );
             }
         }
     }
@@ -174,6 +177,76 @@ fn a_payload_stays_what_it_is_when_its_record_grows() {
     assert_eq!(kinds(&read), Payload::RECORDS);
 }
 
+/// What a later version may do and what not, as the registry (FULL_TRANSITIVE) and our own reader
+/// see it.
+#[test]
+fn what_may_change() {
+    let run_events = entries::RUN_EVENTS.schema;
+    let lifecycle = entries::RUN_LIFECYCLE.schema;
+    let optional = r#"{"name": "new", "type": ["null", "long"], "default": null, "doc": "New."}, "#;
+    let needed = r#"{"name": "new", "type": "long", "doc": "New."}, "#;
+    let reason = r#"{"name": "reason","#;
+    for (change, entry, schema, may) in [
+        (
+            "an optional field more",
+            &entries::RUN_LIFECYCLE,
+            lifecycle.replace(reason, &format!("{optional}{reason}")),
+            true,
+        ),
+        (
+            "a needed field more",
+            &entries::RUN_LIFECYCLE,
+            lifecycle.replace(reason, &format!("{needed}{reason}")),
+            false,
+        ),
+        (
+            "a symbol more",
+            &entries::RUN_LIFECYCLE,
+            lifecycle.replace("\"end_of_file\"", "\"end_of_file\", \"paused\""),
+            true,
+        ),
+        (
+            "another type",
+            &entries::RUN_LIFECYCLE,
+            lifecycle.replace(
+                r#""step", "type": ["null", "long"]"#,
+                r#""step", "type": ["null", "string"]"#,
+            ),
+            false,
+        ),
+        (
+            "a kind of payload less",
+            &entries::RUN_EVENTS,
+            without_tags(run_events),
+            false,
+        ),
+    ] {
+        assert_ne!(schema, entry.schema, "{change}");
+        let old = Schema::parse_str(entry.schema).unwrap();
+        let new = Schema::parse_str(&schema).unwrap();
+        let answer = SchemaCompatibility::mutual_read(&old, &new);
+        let full = matches!(answer, Ok(Compatibility::Full));
+        assert_eq!(full, may, "{change}: {answer:?}");
+    }
+}
+
+/// `RunEvents` without the last branch of its payload: what an older version would look like if a
+/// later one had added it.
+fn without_tags(schema: &str) -> String {
+    let mut schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let fields = schema
+        .pointer_mut("/fields/2/type/items/fields")
+        .unwrap()
+        .as_array_mut()
+        .unwrap();
+    let payload = fields
+        .iter_mut()
+        .find(|field| field["name"] == "payload")
+        .unwrap();
+    payload["type"].as_array_mut().unwrap().pop().unwrap();
+    schema.to_string()
+}
+
 /// A schema that cannot be used, and why.
 fn refuse(schema: &str, words: &str) {
     let fault = Reader::new(&entries::TRAINING_TELEMETRY, schema).unwrap_err();
@@ -225,6 +298,21 @@ fn useless_and_hostile_schemas_are_refused() {
         );
     }
     refuse(&kind, "values");
+
+    // A chain of records, each in the next.
+    let links: Vec<String> = (0..200)
+        .map(|link| {
+            let inner = if link == 0 {
+                "long".to_owned()
+            } else {
+                format!("C{}", link - 1)
+            };
+            format!(
+                r#"{{"type":"record","name":"C{link}","fields":[{{"name":"f","type":"{inner}"}}]}}"#
+            )
+        })
+        .collect();
+    refuse(&format!("[{}]", links.join(",")), "levels");
     assert!(matches!(Shape::parse(&kind), Err(SchemaFault::Large(_))));
 }
 

@@ -36,6 +36,12 @@ fn fastavro_reads_and_writes_our_bytes() {
         let digits = to_hex(&sample(entry)).replace('\n', "");
         input.push_str(&format!("{}\t{digits}\n", schema.display()));
     }
+    // The least that a producer may send, and a loss that is not a number.
+    let schema = folder("schemas").join("training_telemetry.avsc");
+    input.push_str(&format!(
+        "{}\t{{\"run_id\": \"r\", \"step\": 3, \"loss\": NaN}}\n",
+        schema.display()
+    ));
     let mut child = Command::new(&python)
         .arg(folder("tests").join("fastavro_check.py"))
         .stdin(Stdio::piped())
@@ -52,7 +58,21 @@ fn fastavro_reads_and_writes_our_bytes() {
     assert!(output.status.success());
     let output = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = output.lines().collect();
-    assert_eq!(lines.len(), contract::all().len());
+    assert_eq!(lines.len(), contract::all().len() + 1);
+    let least: TrainingTelemetry = codec::decode(&from_hex(lines[lines.len() - 1])).unwrap();
+    assert!(least.loss.is_some_and(f64::is_nan));
+    let expected = TrainingTelemetry {
+        run_id: "r".into(),
+        step: 3,
+        ..Default::default()
+    };
+    assert_eq!(
+        TrainingTelemetry {
+            loss: None,
+            ..least
+        },
+        expected
+    );
 
     fn check<T: Record + PartialEq + std::fmt::Debug>(lines: &[&str]) {
         let at = contract::all()

@@ -45,6 +45,16 @@ impl<T: Record> Handle<T> {
     pub fn encode(&self, record: &T, out: &mut Vec<u8>) -> Result<(), Fault> {
         codec::encode(record, out)
     }
+
+    /// Appends a frame with a record: the value as it lies on the log.
+    pub fn encode_framed(
+        &self,
+        schema_id: u32,
+        record: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        codec::encode_framed(schema_id, record, out)
+    }
 }
 
 impl<T: Keyed> Handle<T> {

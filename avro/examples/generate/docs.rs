@@ -20,6 +20,11 @@ Every record is Avro, namespace `cairn.v1`. `?` marks what may be null; a field 
 the contract's JSON. Enums are open: a symbol that a reader does not know reads as the one in bold. Telegrams and boards are
 JSON, held to `avro/json/telegram.json` and `avro/json/board.json`.
 
+A schema may change as long as every version reads every other in full (FULL_TRANSITIVE; `avro/versions` keeps them, a test
+compares all pairs). A field more needs a default, an enum may get symbols; a type, a name and the order of released fields stay.
+The union of payloads in `RunEvents` cannot get another record: an older reader would have no branch for it. What is new about runs
+becomes a field of a record that is there, or `runs.events` gets a successor topic.
+
 ";
 
 /// The page; its path is relative to the crate.
