@@ -1,6 +1,7 @@
 """Trains the ladder: `python make.py --out DIR` writes DIR/logs/*.jsonl.gz, truth.json, tuning.json, summary.json.
 
-One process, one core, no network. Everything random comes from the seeds it prints.
+One process, one core, no network. Everything random comes from the seeds it prints. Started again with the
+same DIR it keeps what is there and goes on; a run whose width, length, rate or seed has changed is made anew.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import json
 import os
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 # Before JAX is imported: the numbers in the README are of one core without an accelerator.
@@ -53,22 +55,32 @@ def truth(all_texts: Texts) -> dict:
     return result
 
 
-def tune(widths, all_texts: Texts, tokens: int, factors) -> tuple[dict[int, float], list[dict]]:
-    """For each width the peak rate with the lowest held-out loss at one short length; and all that was tried."""
+def tune(all_texts: Texts, versions: dict[str, str], path: Path) -> plan.Rates:
+    """For each width and tuned length the peak rate with the lowest held-out loss; all that was tried is written."""
+    short = Texts(all_texts.sources, {name: text[:4096] for name, text in all_texts.held_out.items()}, all_texts.blocks)
+    known = {(row["width"], row["tokens"], row["learning_rate_peak"]): row for row in load(path)}
     rates, tried = {}, []
-    versions = {name: source.version for name, source in all_texts.sources.items()}
-    for width in widths:
+    for tokens, width in product(plan.TUNING_TOKENS, plan.GRID_WIDTHS):
         mine = []
-        for factor in factors:
+        for factor in plan.TUNING_FACTORS:
             peak = float(f"{plan.guess(width) * factor:.3g}")
-            run = Run(f"tuning-w{width:02}-{peak}", "tuning", width, tokens, peak, plan.TUNING_SEED)
-            _, result = train(run, all_texts, versions)
-            mine.append({"width": width, "tokens": result["tokens"], "learning_rate_peak": peak, "loss": round(result["loss"], 5)})
+            row = known.get((width, tokens, peak))
+            if row is None:
+                began = time.process_time()
+                _, result = train(Run("tuning", "tuning", width, tokens, peak, plan.TUNING_SEED), short, versions)
+                row = {"width": width, "tokens": tokens, "learning_rate_peak": peak, "loss": round(result["loss"], 5),
+                       "cpu_seconds": round(time.process_time() - began, 1)}
+            mine.append(row)
         best = min(mine, key=lambda row: row["loss"])
-        rates[width] = best["learning_rate_peak"]
+        rates[width, tokens] = best["learning_rate_peak"]
         tried += [row | {"chosen": row is best} for row in mine]
-        print("tuned width", width, rates[width], {row["learning_rate_peak"]: row["loss"] for row in mine}, flush=True)
-    return rates, tried
+        print("tuned width", width, "at", tokens, "tokens:", {row["learning_rate_peak"]: row["loss"] for row in mine}, flush=True)
+    write(path, tried)
+    return rates
+
+
+def load(path: Path) -> list[dict]:
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def write(path: Path, value) -> None:
@@ -79,7 +91,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--quick", action="store_true", help="six runs and no tuning, about a minute")
-    arguments.add_argument("--only", default="", help="only runs whose id begins so; needs the tuning.json of a full run")
+    arguments.add_argument("--only", default="", help="only runs whose id begins so")
     chosen = arguments.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
 
@@ -88,31 +100,28 @@ def main() -> None:
     write(chosen.out / "truth.json", truth(all_texts))
     versions = {name: source.version for name, source in all_texts.sources.items()}
 
-    tuning = chosen.out / "tuning.json"
     if chosen.quick:
-        runs = plan.quick({width: 2 * plan.guess(width) for width in plan.GRID_WIDTHS})
+        runs = plan.quick({})
     else:
-        if chosen.only:
-            rates = {row["width"]: row["learning_rate_peak"] for row in json.loads(tuning.read_text()) if row["chosen"]}
-        else:
-            short = Texts(all_texts.sources, {name: text[:4096] for name, text in all_texts.held_out.items()})
-            rates, tried = tune(plan.GRID_WIDTHS, short, plan.TUNING_TOKENS, plan.TUNING_FACTORS)
-            write(tuning, tried)
-        runs = [run for run in plan.grid(rates) + plan.jump(rates) + plan.events(rates) if run.run_id.startswith(chosen.only)]
-        runs.sort(key=lambda run: (run.steps * run.width**2, run.run_id))     # cheap ones first: a broken plan shows early
+        rates = tune(all_texts, versions, chosen.out / "tuning.json")
+        runs = plan.grid(rates) + plan.jump(rates) + plan.events(rates)
+        # Cheap ones first: a broken plan shows early.
+        runs = sorted((run for run in runs if run.run_id.startswith(chosen.only)), key=lambda run: (run.steps * run.width**2, run.run_id))
 
-    summary = []
+    summary = {row["run_id"]: row for row in load(chosen.out / "summary.json")}
     for run in runs:
+        facts = {"run_id": run.run_id, "cohort": run.cohort, "width": run.width, "learning_rate_peak": run.peak,
+                 "seed": run.seed, "tokens": run.steps * STEP_TOKENS}
+        if facts.items() <= summary.get(run.run_id, {}).items() and (chosen.out / "logs" / f"{run.run_id}.jsonl.gz").exists():
+            continue
         began = time.process_time()
         log, result = train(run, all_texts, versions)
         log.write(chosen.out / "logs")
-        seconds = round(time.process_time() - began, 1)
-        row = {"run_id": run.run_id, "cohort": run.cohort, "width": run.width, "learning_rate_peak": run.peak, "seed": run.seed}
-        summary.append(row | {k: round(v, 6) if isinstance(v, float) else v for k, v in result.items()} | {"cpu_seconds": seconds})
-        print(json.dumps(summary[-1]), flush=True)
-    if not chosen.only:
-        write(chosen.out / "summary.json", summary)
-    print(f"{len(runs)} runs, {STEP_TOKENS} tokens a step, {time.process_time() / 60:.1f} CPU minutes")
+        result = {name: round(value, 6) if isinstance(value, float) else value for name, value in result.items()}
+        summary[run.run_id] = facts | result | {"cpu_seconds": round(time.process_time() - began, 1)}
+        write(chosen.out / "summary.json", [summary[name] for name in sorted(summary)])
+        print(json.dumps(summary[run.run_id]), flush=True)
+    print(f"{len(runs)} runs planned, {STEP_TOKENS} tokens a step, {time.process_time() / 60:.1f} CPU minutes this time")
 
 
 if __name__ == "__main__":
