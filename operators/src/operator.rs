@@ -292,6 +292,13 @@ pub trait Remember {
     fn bytes(&self) -> u64;
 }
 
+/// The canonical contract JSON of an event: members in the schema's order, defaults left out.
+#[must_use]
+pub fn canonical(payload: &cairn_avro::record::Payload) -> Vec<u8> {
+    // A payload that was decoded encodes again; were that ever untrue, its debug form still tells events apart.
+    cairn_avro::json::canonical_payload(payload).unwrap_or_else(|_| format!("{payload:?}")).into_bytes()
+}
+
 /// RFC 3339 with milliseconds, UTC, of milliseconds since the epoch. Total: out-of-range times are clamped.
 #[must_use]
 pub fn rfc3339(time_ms: i64) -> String {

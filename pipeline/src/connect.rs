@@ -2,7 +2,7 @@
 
 use crate::config::LogConfig;
 use cairn_bus::embedded::{EmbeddedLog, EmbeddedSettings};
-use cairn_bus::kafka::{KafkaLog, KafkaSettings};
+use cairn_bus::kafka::{KafkaLog, KafkaSettings, Protocol};
 use cairn_bus::registry::{MemoryStore, Registry, RegistrySettings, SchemaStore, StoreRegistry};
 use cairn_bus::{Cleanup, Fault, Log, SchemaRegistry, TopicSpec};
 use std::path::Path;
@@ -35,15 +35,16 @@ fn embedded(directory: &Path) -> Result<Place, Fault> {
 }
 
 fn kafka(config: &LogConfig) -> Result<Place, Fault> {
+    let milliseconds = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let mut settings = KafkaSettings::new(config.kafka.clone());
     settings.app_id.clone_from(&config.app_id);
     settings.extra.clone_from(&config.properties);
     settings.replication_factor = config.replication_factor;
-    settings.session_timeout = Duration::from_millis(config.session_timeout_ms);
-    settings.transaction_timeout = Duration::from_millis(config.transaction_timeout_ms);
-    settings.reach_timeout = Duration::from_millis(config.reach_timeout_ms);
-    settings.group_protocol.clone_from(&config.group_protocol);
-    let log = Arc::new(KafkaLog::open(settings)?);
+    settings.session_timeout_ms = milliseconds(config.session_timeout_ms);
+    settings.transaction_timeout_ms = milliseconds(config.transaction_timeout_ms);
+    settings.start_timeout_ms = milliseconds(config.reach_timeout_ms);
+    settings.protocol = if config.group_protocol == "consumer" { Protocol::Consumer } else { Protocol::Classic };
+    let log = Arc::new(KafkaLog::connect(settings)?);
     if config.registry.is_empty() {
         // The contract's own numbering: the same binary gives the same ids, and the gateway answers for them.
         let store = Arc::new(MemoryStore::default());

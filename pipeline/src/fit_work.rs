@@ -9,7 +9,7 @@ use cairn_avro::record::{
     BacktestPoint, Basin, Certificate, FitParameter, FitVerdict, Identified, Offset, ScalingFit,
 };
 use cairn_operators::operator::Ask;
-use cairn_operators::refit::{LAW, hex};
+use cairn_operators::refit::LAW;
 use cairn_scaling as scaling;
 use sha2::{Digest, Sha256};
 
@@ -54,7 +54,8 @@ pub fn fit(ask: &Ask, settings: &RefitConfig) -> Result<String, String> {
         .iter()
         .map(|place| Offset { topic: place.topic.clone(), partition: place.partition, offset: place.offset })
         .collect();
-    record.fit_id = hex(&Sha256::digest(format!("{}\n{}", ask.ask_id, record.fit_json))[..16]);
+    let digest = Sha256::digest(format!("{}\n{}", ask.ask_id, record.fit_json));
+    record.fit_id = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     serde_json::to_string(&record).map_err(|error| error.to_string())
 }
 
@@ -67,16 +68,16 @@ fn record(fit: &scaling::HoffmannFit) -> Result<ScalingFit, String> {
             unit: unit(name).to_owned(),
             value: finite(estimate.value),
             standard_error: estimate.standard_error.and_then(finite),
-            low: estimate.low.and_then(finite),
-            high: estimate.high.and_then(finite),
+            low: finite(estimate.low),
+            high: finite(estimate.high),
             level: Some(estimate.level),
             identified: match estimate.identified {
                 scaling::Identified::Yes => Identified::Yes,
                 scaling::Identified::Weakly => Identified::Weakly,
                 scaling::Identified::No => Identified::No,
             },
-            range_low: estimate.range.and_then(|(low, _)| finite(low)),
-            range_high: estimate.range.and_then(|(_, high)| finite(high)),
+            range_low: finite(estimate.range.low),
+            range_high: finite(estimate.range.high),
         })
         .collect();
     let certificate = &fit.certificate;
@@ -94,7 +95,7 @@ fn record(fit: &scaling::HoffmannFit) -> Result<ScalingFit, String> {
         certificate: Certificate {
             converged: certificate.converged,
             gradient_norm: finite(certificate.gradient_norm),
-            condition: finite(certificate.condition),
+            condition: certificate.condition.and_then(finite),
             basins: certificate
                 .basins
                 .iter()

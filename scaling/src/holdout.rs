@@ -77,14 +77,17 @@ pub(crate) fn backtest(cohort: &Cohort, options: &FitOptions) -> Backtest {
         }) else {
             continue;
         };
-        let (predicted, low, high) = spread(
-            &optimum,
-            &replicates,
-            &quantiles,
-            row.parameters,
-            row.tokens,
-            options.level,
-        );
+        let interval = |level| {
+            spread(
+                &optimum,
+                &replicates,
+                &quantiles,
+                row.parameters,
+                row.tokens,
+                level,
+            )
+        };
+        let (predicted, low, high) = interval(options.level);
         let error = libm::log(row.loss / predicted);
         let half = if error < 0.0 {
             libm::log(low / predicted)
@@ -93,6 +96,8 @@ pub(crate) fn backtest(cohort: &Cohort, options: &FitOptions) -> Backtest {
         };
         // Below one part per million neither error nor width is a measurement.
         inflation = inflation.max(error.abs() / half.abs().max(1e-6));
+        let level = options.holdout_level.clamp(0.0, 1.0);
+        let (_, low, high) = interval(level);
         points.push(BacktestPoint {
             run_id: row.run_id.clone(),
             parameters: row.parameters,
@@ -101,6 +106,7 @@ pub(crate) fn backtest(cohort: &Cohort, options: &FitOptions) -> Backtest {
             predicted,
             low,
             high,
+            level,
             relative_error: predicted / row.loss - 1.0,
             inside: low <= row.loss && row.loss <= high,
         });

@@ -35,6 +35,8 @@ pub struct FitOptions {
     pub level: f64,
     /// How many of the largest-compute runs the back-test holds out.
     pub holdout_runs: u32,
+    /// Level of the intervals that the back-test reports for the runs it holds out.
+    pub holdout_level: f64,
     /// Seed of the bootstrap and of the permutation test of the residuals.
     pub seed: u64,
 }
@@ -47,6 +49,7 @@ impl Default for FitOptions {
             bootstrap: 200,
             level: 0.95,
             holdout_runs: 2,
+            holdout_level: 0.9,
             seed: 0,
         }
     }

@@ -154,6 +154,8 @@ pub struct BacktestPoint {
     pub low: f64,
     /// High end of the prediction interval.
     pub high: f64,
+    /// Level of the interval.
+    pub level: f64,
     /// predicted / observed - 1.
     pub relative_error: f64,
     /// Whether the interval held the observation.

@@ -26,7 +26,7 @@ pub fn event_id(tenant: &str, family_topic: &str, given: Option<&str>, payload: 
             hash.update(clock.to_be_bytes());
         }
     }
-    hash.update(cairn_avro::json::canonical(payload));
+    hash.update(crate::operator::canonical(payload));
     hash.finalize().into()
 }
 

@@ -8,8 +8,8 @@
 mod check;
 mod id;
 
-pub use check::{Rejection, check};
-pub use id::event_id;
+pub use check::{ID_BYTES_MAX, LOSS_MAX, Rejection, check};
+pub use id::{event_id, from_header};
 
 use crate::operator::{At, Dead, Emit, Output};
 use cairn_avro::record::{Offset, Payload, RunEvent, RunEvents};

@@ -9,12 +9,14 @@ pub mod normalize;
 pub mod seen;
 mod wire;
 
+pub use wire::{row, verdict};
+
 use crate::breaker::follow::{self, FollowSettings, Followed, Followup};
 use crate::breaker::Plan;
 use crate::operator::{At, Change, Dead, Emit, Output, Remember};
 use crate::tables::Table;
 use crate::time::{self, Activity, AppendTimeMs, EndMark, Rejected};
-use cairn_avro::record::{BreakerState, Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingTelemetry};
+use cairn_avro::record::{BreakerState, Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingConfig, TrainingTelemetry};
 use normalize::RowState;
 use seen::{Class, Seen, SeenLimits};
 use serde::{Deserialize, Serialize};
@@ -222,7 +224,7 @@ impl Runs {
         emit: &mut Emit,
     ) -> bool {
         let plan = self.plan(key);
-        let row = wire::row(at, event, telemetry);
+        let row = wire::row(at, event.attempt, &event.event_id, telemetry);
         let mut out = Vec::new();
         let run = self.followed.entry(key, Followed::default);
         let taken = follow::row(run, &self.rules.follow, &plan, &row, AppendTimeMs(self.wall_ms), &mut out);
@@ -281,19 +283,8 @@ impl Runs {
 
     /// What the row knows of the run's plan.
     fn plan(&self, key: &str) -> Plan {
-        let Some(row) = self.rows.get(key).map(|state| &state.row) else { return Plan::default() };
-        let training = &row.training;
-        let by_tokens = training
-            .tokens_planned
-            .zip(training.batch_tokens)
-            .filter(|(_, batch)| *batch > 0)
-            .map(|(tokens, batch)| (tokens / batch as f64) as i64);
-        Plan {
-            steps_planned: training.steps_planned.or(by_tokens),
-            tokens_planned: training.tokens_planned,
-            warmup_steps: training.warmup_steps,
-            curriculum: row.curriculum.unwrap_or(false),
-        }
+        let row = self.rows.get(key).map(|state| &state.row);
+        row.map_or_else(Plan::default, |row| plan_of(Some(&row.training), row.curriculum))
     }
 
     /// Arms or disarms the timer that forgets an ended run.
@@ -390,10 +381,25 @@ impl Runs {
             class,
             text: format!("run {}: {text}", events.run_id),
             topic: event.topic.clone(),
-            original: Some(cairn_avro::json::canonical(&event.payload)),
+            original: Some(crate::operator::canonical(&event.payload)),
             event_id: Some(event.event_id.clone()),
             origin: None,
         }));
+    }
+}
+
+/// What a configuration says of a run's plan; steps follow from tokens where a step's tokens are known.
+#[must_use]
+pub fn plan_of(training: Option<&TrainingConfig>, curriculum: Option<bool>) -> Plan {
+    let by_tokens = training
+        .and_then(|training| training.tokens_planned.zip(training.batch_tokens))
+        .filter(|(_, batch)| *batch > 0)
+        .map(|(tokens, batch)| (tokens / batch as f64) as i64);
+    Plan {
+        steps_planned: training.and_then(|training| training.steps_planned).or(by_tokens),
+        tokens_planned: training.and_then(|training| training.tokens_planned),
+        warmup_steps: training.and_then(|training| training.warmup_steps),
+        curriculum: curriculum.unwrap_or(false),
     }
 }
 

@@ -108,7 +108,7 @@ fn an_event_sent_twice_counts_once() {
 fn derived_compute_is_the_published_one() {
     let mut bench = Bench::new();
     let model = ModelConfig { parameters_total: Some(70e9), ..ModelConfig::default() };
-    bench.send(Payload::RunConfig(RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() }));
+    bench.send(Payload::RunConfig(Box::new(RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() })));
     bench.send(Payload::RunLifecycle(RunLifecycle {
         run_id: "r".to_owned(),
         tokens: Some(1_400_000_000_000),
@@ -126,8 +126,8 @@ fn configuration_may_come_last_and_in_pieces() {
     let mut bench = Bench::new();
     bench.send(step(0, 5, 3.0));
     let config = |model: ModelConfig| RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() };
-    bench.send(Payload::RunConfig(config(ModelConfig { width: Some(64), ..ModelConfig::default() })));
-    bench.send(Payload::RunConfig(config(ModelConfig { parameters_total: Some(10.0), ..ModelConfig::default() })));
+    bench.send(Payload::RunConfig(Box::new(config(ModelConfig { width: Some(64), ..ModelConfig::default() }))));
+    bench.send(Payload::RunConfig(Box::new(config(ModelConfig { parameters_total: Some(10.0), ..ModelConfig::default() }))));
     let model = &bench.row().model;
     assert_eq!((model.width, model.parameters_total, bench.row().derived.flops), (Some(64), Some(10.0), Some(3000.0)));
 }
@@ -247,12 +247,12 @@ fn a_planned_run_is_a_row_until_it_runs() {
     let mut bench = Bench::new();
     let model = ModelConfig { width: Some(8), depth_layers: Some(2), ..ModelConfig::default() };
     let config = RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() };
-    bench.send(Payload::RunPlanned(RunPlanned {
+    bench.send(Payload::RunPlanned(Box::new(RunPlanned {
         run_id: "r".to_owned(),
         plan_id: "p".to_owned(),
         config,
         ..RunPlanned::default()
-    }));
+    })));
     bench.send(Payload::RunTags(RunTags { run_id: "r".to_owned(), add: vec!["grid".to_owned()], ..RunTags::default() }));
     assert_eq!((bench.row().status, bench.row().model.width), (RunStatus::Planned, Some(8)));
     bench.send(step(0, 1, 3.0));

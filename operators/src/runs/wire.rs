@@ -16,13 +16,15 @@ use std::collections::BTreeMap;
 /// The topic that evidence of this task lies in.
 pub(super) const TOPIC: &str = "runs.events";
 
-pub(super) fn row(at: &At<'_>, event: &RunEvent, telemetry: &TrainingTelemetry) -> Row {
+/// A row of telemetry as clock, windows and breaker take it; the first bytes of the event's id order rows of the same step.
+#[must_use]
+pub fn row(at: &At<'_>, attempt: i32, event_id: &[u8], telemetry: &TrainingTelemetry) -> Row {
     let mut id = [0; 8];
-    for (place, byte) in id.iter_mut().zip(&event.event_id) {
+    for (place, byte) in id.iter_mut().zip(event_id) {
         *place = *byte;
     }
     Row {
-        attempt: event.attempt,
+        attempt,
         step: telemetry.step,
         tokens: telemetry.tokens,
         event_time_ms: telemetry.event_time_ms.map(EventTimeMs),
@@ -112,7 +114,7 @@ pub(super) fn late(at: &At<'_>, tenant: &str, run_id: &str, event: &RunEvent, la
             ClockKind::EventTime => ClockUnit::Milliseconds,
         },
         source: place(at),
-        payload: cairn_avro::json::canonical(&event.payload),
+        payload: crate::operator::canonical(&event.payload),
     }
 }
 
@@ -129,7 +131,7 @@ pub(super) fn stale(at: &At<'_>, events: &RunEvents, event: &RunEvent, current: 
         late_by: i64::from(current) - i64::from(event.attempt),
         unit: ClockUnit::Unknown,
         source: place(at),
-        payload: cairn_avro::json::canonical(&event.payload),
+        payload: crate::operator::canonical(&event.payload),
     }
 }
 
@@ -137,7 +139,9 @@ fn place(at: &At<'_>) -> Offset {
     Offset { topic: at.topic.to_owned(), partition: at.partition, offset: at.offset }
 }
 
-pub(super) fn verdict(at: &At<'_>, tenant: &str, run_id: &str, decision: Decision) -> Verdict {
+/// A decision as the record of `breaker.verdicts`; `at` is the evidence where the decision names none.
+#[must_use]
+pub fn verdict(at: &At<'_>, tenant: &str, run_id: &str, decision: Decision) -> Verdict {
     let mut offsets: Vec<Offset> = decision
         .offsets
         .iter()

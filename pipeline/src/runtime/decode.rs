@@ -4,9 +4,11 @@ use super::resolve::{Resolved, Resolver};
 use cairn_avro::codec;
 use cairn_avro::contract;
 use cairn_avro::frame;
+use cairn_avro::record::Payload;
 use cairn_bus::{Record, SchemaRegistry};
 use cairn_operators::admit::{Ingress, Rejection};
 use cairn_operators::operator::{Dead, Remember};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,13 +29,15 @@ pub enum Undecodable {
 /// Reads records of all topics.
 pub struct Decoder {
     resolver: Resolver,
+    /// One reader for each record and writer schema.
+    readers: BTreeMap<(&'static str, u32), codec::Reader>,
 }
 
 impl Decoder {
     /// A decoder that asks this registry for writer schemas.
     #[must_use]
     pub fn new(registry: Arc<dyn SchemaRegistry>) -> Self {
-        Self { resolver: Resolver::new(registry) }
+        Self { resolver: Resolver::new(registry), readers: BTreeMap::new() }
     }
 
     /// An ingress record: a frame where it begins with `0x00`, the contract's JSON where it begins with `{` (DESIGN §2).
@@ -48,13 +52,9 @@ impl Decoder {
                 "empty",
                 "the record has no value; ingress topics have no tombstones, send the event or nothing",
             )),
-            Some(0) => self.framed(&record.topic, topic, value)?,
-            Some(b'{') => cairn_avro::json::parse(topic, value)
-                .map_err(|error| Rejection::new(error.class(), error.to_string())),
-            Some(byte) => Err(Rejection::new(
-                "frame",
-                format!("the value begins with 0x{byte:02x}, neither a Confluent frame (0x00) nor JSON ({{)"),
-            )),
+            Some(b'{') => cairn_avro::json::payload(topic, value)
+                .map_err(|fault| Rejection::new(fault.class.code(), fault.text)),
+            Some(_) => self.framed(&record.topic, topic, value)?,
         };
         Ok(Ingress {
             tenant,
@@ -67,25 +67,46 @@ impl Decoder {
         })
     }
 
-    fn framed(
-        &mut self,
-        full_topic: &Arc<str>,
-        topic: &str,
-        value: &[u8],
-    ) -> Result<Result<cairn_avro::record::Payload, Rejection>, Undecodable> {
-        let (id, body) = match frame::split(value) {
-            Ok(parts) => parts,
-            Err(error) => return Ok(Err(Rejection::new("frame", error.to_string()))),
+    fn framed(&mut self, full_topic: &Arc<str>, topic: &str, value: &[u8]) -> Result<Result<Payload, Rejection>, Undecodable> {
+        let Some(entry) = contract::of_topic(topic) else {
+            return Ok(Err(Rejection::new("unknown_topic", format!("{topic} is no topic of the contract"))));
         };
-        match self.resolver.resolve(full_topic, id, Instant::now()) {
-            Resolved::Schema(writer) => Ok(codec::decode_payload(topic, &writer, body)
-                .map_err(|error| Rejection::new("avro", format!("schema id {id}: {error}")))),
-            Resolved::Later { why, wait } => Err(Undecodable::Later { why, wait }),
-            Resolved::Never => Ok(Err(Rejection::new(
+        let frame = match frame::split(value) {
+            Ok(frame) => frame,
+            Err(fault) => return Ok(Err(Rejection::new("frame", fault.to_string()))),
+        };
+        match self.reader(full_topic, entry, frame.schema_id) {
+            Ok(Some(reader)) => Ok(reader
+                .read_payload(frame.body)
+                .map_err(|fault| Rejection::new("avro", format!("schema id {}: {fault}", frame.schema_id)))),
+            Ok(None) => Ok(Err(Rejection::new(
                 "unknown_schema",
-                format!("the registry has no schema with id {id}; register it, then replay this record"),
+                format!("the registry has no schema with id {}; register it, then replay this record", frame.schema_id),
             ))),
+            Err(Unreadable::Later { why, wait }) => Err(Undecodable::Later { why, wait }),
+            Err(Unreadable::Unfit(why)) => Ok(Err(Rejection::new("avro", format!("schema id {}: {why}", frame.schema_id)))),
         }
+    }
+
+    /// The reader for a record written with this schema; none when the registry has no such schema.
+    fn reader(
+        &mut self,
+        topic: &Arc<str>,
+        entry: &'static contract::Entry,
+        id: u32,
+    ) -> Result<Option<&codec::Reader>, Unreadable> {
+        let key = (entry.record, id);
+        if !self.readers.contains_key(&key) {
+            match self.resolver.resolve(topic, id, Instant::now()) {
+                Resolved::Schema(writer) => {
+                    let reader = codec::Reader::new(entry, &writer).map_err(|fault| Unreadable::Unfit(fault.to_string()))?;
+                    self.readers.insert(key, reader);
+                }
+                Resolved::Later { why, wait } => return Err(Unreadable::Later { why, wait }),
+                Resolved::Never => return Ok(None),
+            }
+        }
+        Ok(self.readers.get(&key))
     }
 
     /// A record of one of our own Avro topics.
@@ -105,13 +126,16 @@ impl Decoder {
     /// See [`Undecodable`].
     pub fn avro_or_tombstone<T: contract::Record>(&mut self, record: &Record) -> Result<Option<T>, Undecodable> {
         let Some(value) = record.value.as_deref() else { return Ok(None) };
-        let (id, body) = frame::split(value).map_err(|error| never(record, "frame", &error.to_string()))?;
-        match self.resolver.resolve(&record.topic, id, Instant::now()) {
-            Resolved::Schema(writer) => codec::decode_from(&writer, body)
+        let frame = frame::split(value).map_err(|fault| never(record, "frame", &fault.to_string()))?;
+        let id = frame.schema_id;
+        match self.reader(&record.topic, T::entry(), id) {
+            Ok(Some(reader)) => reader
+                .read(frame.body)
                 .map(Some)
-                .map_err(|error| never(record, "avro", &format!("schema id {id}: {error}"))),
-            Resolved::Later { why, wait } => Err(Undecodable::Later { why, wait }),
-            Resolved::Never => Err(never(record, "unknown_schema", &format!("the registry has no schema with id {id}"))),
+                .map_err(|fault| never(record, "avro", &format!("schema id {id}: {fault}"))),
+            Ok(None) => Err(never(record, "unknown_schema", &format!("the registry has no schema with id {id}"))),
+            Err(Unreadable::Later { why, wait }) => Err(Undecodable::Later { why, wait }),
+            Err(Unreadable::Unfit(why)) => Err(never(record, "avro", &format!("schema id {id}: {why}"))),
         }
     }
 
@@ -134,11 +158,17 @@ impl Decoder {
         let (table, key) =
             key.split_once('\0').ok_or_else(|| format!("offset {}: the key names no table", record.offset))?;
         let Some(value) = record.value.as_deref() else { return state.restore(table, key, None) };
-        let (_, body) = frame::split(value).map_err(|error| format!("offset {}: {error}", record.offset))?;
+        let frame = frame::split(value).map_err(|fault| format!("offset {}: {fault}", record.offset))?;
         let change: cairn_avro::record::Change =
-            codec::decode(body).map_err(|error| format!("offset {}: {error}", record.offset))?;
+            codec::decode(frame.body).map_err(|error| format!("offset {}: {error}", record.offset))?;
         state.restore(table, key, Some(&change.value))
     }
+}
+
+/// Why there is no reader for a schema.
+enum Unreadable {
+    Later { why: String, wait: Duration },
+    Unfit(String),
 }
 
 fn never(record: &Record, class: &'static str, text: &str) -> Undecodable {

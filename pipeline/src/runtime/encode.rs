@@ -48,8 +48,8 @@ impl Encoder {
             registry,
             partitions: topics.iter().map(|(name, state)| (name.clone(), state.partitions)).collect(),
             ids: Mutex::default(),
-            telegram: validator(cairn_avro::json_schema::TELEGRAM)?,
-            board: validator(cairn_avro::json_schema::BOARD)?,
+            telegram: validator("telegram")?,
+            board: validator("board")?,
             recipient: deadletter.recipient.clone(),
             excerpt_chars_max: deadletter.excerpt_chars_max,
             metrics,
@@ -165,6 +165,17 @@ impl Encoder {
         self.place(topic, partition_key, key, value)
     }
 
+    /// An ingress event, framed.
+    ///
+    /// # Errors
+    /// See [`Encoder::output`].
+    pub fn payload(&self, topic: &str, key: &str, payload: &cairn_avro::record::Payload) -> Result<Outgoing, Fault> {
+        let mut value = Vec::with_capacity(128);
+        frame::put(self.id(topic, payload.entry())?, &mut value);
+        payload.encode(&mut value).map_err(|error| Fault::Config(format!("{topic}: {error}")))?;
+        self.place(topic.into(), key, key, value)
+    }
+
     fn json(
         &self,
         operator: &str,
@@ -202,8 +213,7 @@ impl Encoder {
     fn frame<T: AvroRecord>(&self, topic: &str, value: &T) -> Result<Vec<u8>, Fault> {
         let id = self.id(topic, T::entry())?;
         let mut bytes = Vec::with_capacity(256);
-        frame::begin(id, &mut bytes);
-        codec::encode(value, &mut bytes).map_err(|error| Fault::Config(format!("{topic}: {error}")))?;
+        codec::encode_framed(id, value, &mut bytes).map_err(|error| Fault::Config(format!("{topic}: {error}")))?;
         Ok(bytes)
     }
 
@@ -250,7 +260,7 @@ impl Encoder {
             topic: dead.topic.clone(),
             key: origin.and_then(|origin| origin.key.clone()),
             event_id: dead.event_id.clone(),
-            schema_id: frame::split(original).ok().and_then(|(id, _)| i32::try_from(id).ok()),
+            schema_id: frame::split(original).ok().and_then(|frame| i32::try_from(frame.schema_id).ok()),
             excerpt: seal::excerpt(original, self.excerpt_chars_max),
             sealed,
             sealed_recipient: self.recipient.clone(),
@@ -266,8 +276,9 @@ impl Encoder {
     }
 }
 
-fn validator(schema: &str) -> Result<jsonschema::Validator, Fault> {
-    let wrong = |error: String| Fault::Config(format!("a JSON Schema of the contract: {error}; please report this"));
-    let schema: serde_json::Value = serde_json::from_str(schema).map_err(|error| wrong(error.to_string()))?;
+fn validator(name: &str) -> Result<jsonschema::Validator, Fault> {
+    let wrong = |error: String| Fault::Config(format!("the JSON Schema {name} of the contract: {error}; please report this"));
+    let text = contract::json_schema(name).ok_or_else(|| wrong("it is missing".to_owned()))?;
+    let schema: serde_json::Value = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
     jsonschema::options().should_validate_formats(true).build(&schema).map_err(|error| wrong(error.to_string()))
 }

@@ -81,7 +81,15 @@ impl Kind {
 /// The task kinds of this release, in the order in which a drain works them off.
 #[must_use]
 pub fn kinds(config: &Config) -> Vec<Kind> {
-    let ingress = cairn_topics::ingress_topics(&config.runtime.tenants);
+    let ingress = config
+        .runtime
+        .tenants
+        .iter()
+        .flat_map(|tenant| {
+            let topics = cairn_topics::catalogue().iter().filter(|topic| topic.family == cairn_topics::Family::Ingress);
+            topics.map(move |topic| cairn_topics::ingress_name(tenant, topic.name))
+        })
+        .collect();
     let (admit, runs, refit, cockpit): (AdmitRules, RunsRules, RefitRules, CockpitRules) =
         (config.admit.clone(), config.runs.clone(), config.refit.rules.clone(), config.cockpit.clone());
     vec![

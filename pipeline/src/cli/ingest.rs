@@ -1,0 +1,136 @@
+//! `cairn ingest`: logs in, with a bar while it runs and a summary at the end.
+
+use super::table::Table;
+use super::{Failure, Global, Outcome, print, say};
+use crate::connect;
+use crate::ingest::format::mapped::Mapping;
+use crate::ingest::{self, IngestError, Options, SourceSummary, Step, settings};
+use crate::seal::Recipient;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Read logs and send what they say.
+#[derive(Args)]
+pub struct Ingest {
+    /// Files, globs, directories, or - for standard input
+    #[arg(required = true, value_name = "SRC")]
+    sources: Vec<String>,
+    /// Their format; told from the content when left out
+    #[arg(long, value_name = "F")]
+    format: Option<String>,
+    /// Mapping file for CSV and JSONL of one's own; see docs/mapping.md
+    #[arg(long, value_name = "M.yaml")]
+    map: Option<PathBuf>,
+    /// Run of logs that name none; the file's name without it
+    #[arg(long, value_name = "ID")]
+    run_id: Option<String>,
+    /// Configuration of the runs, such as parameters_total=124e6; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Tenant that the runs belong to
+    #[arg(long, default_value = cairn_topics::DEFAULT_TENANT, value_name = "T")]
+    tenant: String,
+}
+
+impl Ingest {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let (config, place) = global.open()?;
+        if place.log.kind() == "embedded" {
+            connect::ensure_topics(&place, &config.log, std::slice::from_ref(&self.tenant))?;
+        }
+        let mut options = Options::new(self.sources, recipient(&config.deadletter.recipient)?);
+        options.format = self.format;
+        options.mapping = self.map.as_deref().map(mapping).transpose()?;
+        options.run_id = self.run_id;
+        options.config = settings::parse(&self.set).map_err(|refusal| Failure::usage(refusal.0, "see `cairn ingest --help`"))?;
+        options.tenant = self.tenant;
+        options.app_id.clone_from(&config.log.app_id);
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            drop(signal_hook::flag::register(signal, stop.clone()));
+        }
+        let bar = bar();
+        let summaries = ingest::ingest(&*place.log, &*place.registry, &options, &mut |step: &Step<'_>| {
+            bar.set_position(step.bytes);
+            bar.set_message(format!("{}: {} events", short(step.source), step.events));
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        bar.finish_and_clear();
+        let summaries = summaries.map_err(failure)?;
+        report(global, &summaries);
+        Ok(if summaries.iter().any(|summary| summary.rejected > 0) { 3 } else { 0 })
+    }
+}
+
+/// A bar on standard error, drawn only on a terminal.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {bytes} ({bytes_per_sec}) {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn short(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// The recipient of dead letters.
+pub(super) fn recipient(text: &str) -> Result<Recipient, Failure> {
+    text.parse::<Recipient>().map_err(|error| {
+        Failure::new("seal", 2, error.to_string(), "deadletter.recipient", "run `cairn init` for a new key")
+    })
+}
+
+/// A mapping file, read.
+pub(super) fn mapping(file: &Path) -> Result<Arc<Mapping>, Failure> {
+    let place = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::new("io", 2, error.to_string(), place.clone(), "name an existing file"))?;
+    let mapping = Mapping::parse(&text)
+        .map_err(|refusal| Failure::new("mapping", 2, refusal.0, place, "docs/mapping.md shows every member"))?;
+    Ok(Arc::new(mapping))
+}
+
+/// Why ingest stopped, as the command says it.
+pub(super) fn failure(error: IngestError) -> Failure {
+    match error {
+        IngestError::Fault(fault) => fault.into(),
+        other => {
+            let exit = other.exit_code();
+            Failure::new("ingest", exit, other.to_string(), "ingest", "what was committed stays; the same command goes on")
+        }
+    }
+}
+
+fn report(global: &Global, summaries: &[SourceSummary]) {
+    if global.is_json() {
+        for summary in summaries {
+            say(&serde_json::to_value(summary).unwrap_or_default());
+        }
+        return;
+    }
+    let mut table = Table::new(&["source", "format", "runs", "read", "accepted", "duplicate", "rejected", "why"]);
+    for summary in summaries {
+        let mut why: Vec<String> = summary.errors.iter().map(|(class, count)| format!("{class} × {count}")).collect();
+        why.extend(summary.skipped.clone());
+        table.row(vec![
+            summary.source.clone(),
+            summary.format.clone(),
+            summary.runs.len().to_string(),
+            summary.read.to_string(),
+            summary.accepted.to_string(),
+            summary.duplicate.to_string(),
+            summary.rejected.to_string(),
+            why.join(", "),
+        ]);
+    }
+    print(&table.text());
+    if summaries.iter().any(|summary| summary.rejected > 0) {
+        print("  `cairn deadletter list` shows what was rejected and why\n");
+    }
+}

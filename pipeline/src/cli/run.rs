@@ -1,0 +1,84 @@
+//! `cairn run`: the operators, until stopped or until everything is worked off.
+
+use super::table::Table;
+use super::{Failure, Global, Outcome, print, say};
+use crate::gateway;
+use crate::metrics::Metrics;
+use crate::runtime::service::{Drained, Service};
+use clap::Args;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Run the operators.
+#[derive(Args)]
+pub struct Run {
+    /// Task kinds to run, separated by commas; all of them when left out
+    #[arg(long, value_name = "OPS", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Name of this instance, stable across restarts: it takes its partitions back at once
+    #[arg(long, env = "CAIRN_INSTANCE_ID", default_value = "a", value_name = "NAME")]
+    instance_id: String,
+    /// Work off what ingress holds now and all that it causes, then exit
+    #[arg(long)]
+    drain: bool,
+    /// Give up a drain after this long (600)
+    #[arg(long, value_name = "N")]
+    timeout_s: Option<u64>,
+}
+
+impl Run {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let (config, place) = global.open()?;
+        let metrics = Arc::new(Metrics::new());
+        let service = Service::new(&config, place.clone(), metrics.clone(), self.instance_id, &self.only)?;
+        if self.drain {
+            let timeout = Duration::from_secs(self.timeout_s.unwrap_or(config.runtime.drain_timeout_s));
+            let drained = service.drain(timeout)?;
+            report(global, &drained);
+            return Ok(0);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::flag::register(signal, stop.clone()).map_err(|error| {
+                Failure::new("signals", 2, error.to_string(), "process", "run it where signals can be handled")
+            })?;
+        }
+        let gateway = gateway::start(&config, &place, metrics, service.ready.clone())?;
+        let result = service.run(&stop);
+        stop.store(true, Ordering::Relaxed);
+        drop(gateway);
+        result?;
+        Ok(0)
+    }
+}
+
+/// The answer of a drain.
+pub(super) fn json(drained: &Drained) -> serde_json::Value {
+    let operators: serde_json::Map<String, serde_json::Value> = drained
+        .operators
+        .iter()
+        .map(|(name, counts)| {
+            let value = serde_json::json!({
+                "in": counts.records_in, "out": counts.records_out, "late": counts.late, "dead": counts.dead
+            });
+            (name.clone(), value)
+        })
+        .collect();
+    serde_json::json!({"operators": operators, "cut": drained.cut, "lag": drained.lag})
+}
+
+fn report(global: &Global, drained: &Drained) {
+    if global.is_json() {
+        say(&json(drained));
+        return;
+    }
+    let mut table = Table::new(&["operator", "in", "out", "late", "dead"]);
+    for (name, counts) in &drained.operators {
+        let cells = [counts.records_in, counts.records_out, counts.late, counts.dead];
+        let mut row = vec![name.clone()];
+        row.extend(cells.iter().map(u64::to_string));
+        table.row(row);
+    }
+    print(&table.text());
+}

@@ -1,0 +1,163 @@
+//! `cairn topics`: the catalogue, and the log held against it.
+
+use super::table::Table;
+use super::{Global, Outcome, print, say};
+use crate::connect;
+use clap::{Args, Subcommand};
+use std::collections::BTreeSet;
+
+/// The catalogue of topics.
+#[derive(Args)]
+pub struct Topics {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Every topic: family, keys, partitions, retention, schema, who writes it
+    List,
+    /// Create what is missing and register its schemas; changes nothing that exists
+    Apply,
+    /// What differs between the catalogue and the log; exit 1 if anything does
+    Diff,
+    /// The AsyncAPI 3 document
+    Asyncapi,
+}
+
+impl Topics {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        match self.action {
+            Action::List => list(global),
+            Action::Apply => apply(global),
+            Action::Diff => diff(global),
+            Action::Asyncapi => {
+                let document = cairn_topics::asyncapi();
+                print(&format!("{}\n", serde_json::to_string_pretty(&document).unwrap_or_default()));
+                Ok(0)
+            }
+        }
+    }
+}
+
+fn list(global: &Global) -> Outcome {
+    let mut table = Table::new(&["topic", "family", "partitioned by", "record key", "partitions", "kept", "schema", "written by"]);
+    for topic in cairn_topics::catalogue() {
+        let kept = match topic.cleanup {
+            cairn_topics::Cleanup::Compact => "compacted".to_owned(),
+            cairn_topics::Cleanup::Delete { retention_ms } if retention_ms < 0 => "for ever".to_owned(),
+            cairn_topics::Cleanup::Delete { retention_ms } => format!("{} days", retention_ms / 86_400_000),
+        };
+        let schema = topic.entry().map_or("JSON", |entry| entry.record);
+        if global.is_json() {
+            say(&serde_json::json!({
+                "topic": topic.name, "family": topic.family.as_str(), "partitioned_by": topic.partition_words(),
+                "record_key": topic.key_words(), "partitions": topic.partitions, "kept": kept, "schema": schema,
+                "subject": topic.subject(), "owner": topic.owner, "description": topic.description,
+            }));
+        } else {
+            table.row(vec![
+                topic.name.to_owned(),
+                topic.family.as_str().to_owned(),
+                topic.partition_words(),
+                topic.key_words(),
+                topic.partitions.to_string(),
+                kept,
+                schema.to_owned(),
+                topic.owner.to_owned(),
+            ]);
+        }
+    }
+    if !global.is_json() {
+        print(&table.text());
+    }
+    Ok(0)
+}
+
+fn apply(global: &Global) -> Outcome {
+    let (config, place) = global.open()?;
+    let created = connect::ensure_topics(&place, &config.log, &config.runtime.tenants)?;
+    let mut subjects = 0;
+    for topic in cairn_topics::catalogue() {
+        let Some(entry) = topic.entry() else { continue };
+        let names: Vec<String> = if topic.family == cairn_topics::Family::Ingress {
+            config.runtime.tenants.iter().map(|tenant| cairn_topics::ingress_name(tenant, topic.name)).collect()
+        } else {
+            vec![topic.name.to_owned()]
+        };
+        for name in names {
+            place.registry.id_of(&cairn_avro::contract::subject(&name), entry.schema)?;
+            subjects += 1;
+        }
+    }
+    if global.is_json() {
+        say(&serde_json::json!({"created": created, "subjects": subjects}));
+    } else {
+        for name in &created {
+            print(&format!("created {name}\n"));
+        }
+        print(&format!("{} topics created, {subjects} schemas registered\n", created.len()));
+    }
+    Ok(0)
+}
+
+fn diff(global: &Global) -> Outcome {
+    let config = global.load()?;
+    let place = connect::open(&config.log)?;
+    let wanted = connect::wanted_topics(&config.log, &config.runtime.tenants);
+    let found = place.log.topics()?;
+    let mut differences = Vec::new();
+    for spec in &wanted {
+        match found.get(&spec.name) {
+            None => differences.push((spec.name.clone(), "missing".to_owned(), "run `cairn topics apply`")),
+            Some(state) => {
+                if state.partitions != spec.partitions {
+                    differences.push((
+                        spec.name.clone(),
+                        format!("{} partitions, the catalogue says {}", state.partitions, spec.partitions),
+                        "partition counts are fixed at the first apply; set log.partitions_* to what is there",
+                    ));
+                }
+                if state.cleanup != spec.cleanup {
+                    differences.push((
+                        spec.name.clone(),
+                        format!("kept as {:?}, the catalogue says {:?}", state.cleanup, spec.cleanup),
+                        "alter the topic's configuration",
+                    ));
+                }
+                if state.append_time != spec.append_time {
+                    differences.push((
+                        spec.name.clone(),
+                        format!("append time {}, the catalogue says {}", state.append_time, spec.append_time),
+                        "set message.timestamp.type",
+                    ));
+                }
+            }
+        }
+    }
+    let known: BTreeSet<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
+    let tenants: BTreeSet<&str> = found
+        .keys()
+        .filter(|name| !known.contains(name.as_str()))
+        .filter_map(|name| cairn_topics::split_tenant(name).map(|(tenant, _)| tenant))
+        .collect();
+    for tenant in tenants {
+        differences.push((
+            format!("{tenant}.*"),
+            "topics of a tenant that runtime.tenants does not name".to_owned(),
+            "add the tenant to runtime.tenants, or nothing reads them",
+        ));
+    }
+    let mut table = Table::new(&["topic", "difference", "what to do"]);
+    for (topic, difference, remedy) in &differences {
+        if global.is_json() {
+            say(&serde_json::json!({"topic": topic, "difference": difference, "remedy": remedy}));
+        } else {
+            table.row(vec![topic.clone(), difference.clone(), (*remedy).to_owned()]);
+        }
+    }
+    if !global.is_json() {
+        print(&if differences.is_empty() { "no difference\n".to_owned() } else { table.text() });
+    }
+    Ok(u8::from(!differences.is_empty()))
+}

@@ -1,0 +1,129 @@
+//! The gateway: metrics and health for machines, ingest over HTTP, and the built-in schema registry.
+//!
+//! One thread with its own small runtime; it decides nothing about records. `POST /v1/events` takes the contract's JSON, one
+//! object a line, and answers when they are committed to the log: 200 with counts, 429 with `Retry-After` when the queue is
+//! full, 503 when the log is out of reach.
+
+mod events;
+
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::connect::Place;
+use crate::metrics::Metrics;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use cairn_bus::registry::{SchemaStore, answer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the routes share.
+#[derive(Clone)]
+struct Shared {
+    metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
+    store: Option<Arc<dyn SchemaStore>>,
+    events: events::Inbox,
+    body_bytes_max: usize,
+}
+
+/// A gateway that answers until it is dropped.
+pub struct Gateway {
+    /// Address it answers at.
+    pub address: std::net::SocketAddr,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+/// Starts the gateway; none when it is turned off.
+///
+/// # Errors
+/// An address that cannot be listened at.
+pub fn start(
+    config: &Config,
+    place: &Place,
+    metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
+) -> Result<Option<Gateway>, Failure> {
+    let listen = &config.gateway.listen;
+    if listen == "off" {
+        return Ok(None);
+    }
+    let cannot = |error: std::io::Error| {
+        Failure::new("listen", 2, error.to_string(), format!("gateway.listen = {listen}"), "free the address, name another, or set it to off")
+    };
+    let listener = std::net::TcpListener::bind(listen.as_str()).map_err(cannot)?;
+    listener.set_nonblocking(true).map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    let shared = Shared {
+        metrics,
+        ready,
+        store: place.store.clone(),
+        events: events::start(config, place),
+        body_bytes_max: config.gateway.body_bytes_max,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            let serving = axum::serve(listener, router(shared)).into_future();
+            tokio::select! {
+                result = serving => if let Err(error) = result { tracing::error!(%error, "the gateway stopped") },
+                _ = stopped => {}
+            }
+        });
+    });
+    tracing::info!(%address, "gateway");
+    Ok(Some(Gateway { address, _stop: stop }))
+}
+
+fn router(shared: Shared) -> Router {
+    let limit = DefaultBodyLimit::max(shared.body_bytes_max);
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/v1/events", post(take_events))
+        .fallback(registry)
+        .layer(limit)
+        .with_state(shared)
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, shared.metrics.text()).into_response()
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    if shared.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "waiting for partitions\n").into_response()
+    }
+}
+
+async fn take_events(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let response = shared.events.take(body, traceparent).await;
+    shared.metrics.request("/v1/events", response.status().as_u16());
+    response
+}
+
+/// Everything else is the registry's, where there is one.
+async fn registry(State(shared): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(store) = shared.store else {
+        return (StatusCode::NOT_FOUND, "no such route; the schema registry is another server\n").into_response();
+    };
+    let Ok(body) = axum::body::to_bytes(body, shared.body_bytes_max).await else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "larger than gateway.body_bytes_max\n").into_response();
+    };
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let said = answer(&*store, parts.method.as_str(), path, &body);
+    shared.metrics.request("registry", said.status);
+    let status = StatusCode::from_u16(said.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, cairn_bus::registry::CONTENT_TYPE)], said.body.to_string()).into_response()
+}
