@@ -394,7 +394,7 @@ impl Reading<'_, '_> {
 
     fn drop_out(&mut self) -> Result<(), IngestError> {
         for event in std::mem::take(&mut self.out.events) {
-            self.meet(admit::run_id(&event.payload))?;
+            self.meet(event.payload.run_id())?;
         }
         self.out.rejects.clear();
         Ok(())
@@ -404,7 +404,7 @@ impl Reading<'_, '_> {
     fn drain(&mut self) -> Result<(), IngestError> {
         let mut events = std::mem::take(&mut self.out.events);
         for event in &events {
-            self.meet(admit::run_id(&event.payload))?;
+            self.meet(event.payload.run_id())?;
             self.writer.event(event)?;
             self.covered.events += 1;
         }

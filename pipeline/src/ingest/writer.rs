@@ -103,7 +103,7 @@ impl<'a> Writer<'a> {
     /// Sends an event to its ingress topic.
     pub(crate) fn event(&mut self, event: &Event) -> Result<(), IngestError> {
         let topic = event.payload.entry().topics[0];
-        let run_id = admit::run_id(&event.payload);
+        let run_id = event.payload.run_id();
         if self.key.0 != run_id {
             self.key = (run_id.to_owned(), run_key(self.tenant, run_id));
         }
