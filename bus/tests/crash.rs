@@ -6,7 +6,9 @@
 
 use cairn_bus::embedded::EmbeddedLog;
 use cairn_bus::kafka::{KafkaLog, KafkaSettings};
-use cairn_bus::{Cleanup, Fault, Log, Membership, Offsets, Outgoing, Poll, TopicPartition, TopicSpec, testing};
+use cairn_bus::{
+    Cleanup, Fault, Log, Membership, Offsets, Outgoing, Poll, TopicPartition, TopicSpec, testing,
+};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -38,7 +40,13 @@ fn member(operator: &str, topics: &[&str]) -> Membership {
 }
 
 fn out(topic: &str, key: &str, value: String) -> Outgoing {
-    Outgoing { topic: topic.into(), partition: 0, key: Some(key.into()), value: Some(value.into()), headers: vec![] }
+    Outgoing {
+        topic: topic.into(),
+        partition: 0,
+        key: Some(key.into()),
+        value: Some(value.into()),
+        headers: vec![],
+    }
 }
 
 /// Counts calls; at the chosen one it says so and waits to be killed.
@@ -61,7 +69,9 @@ impl Steps {
 /// The child: copies until nothing is left.
 #[test]
 fn child() {
-    let Ok(place) = std::env::var("CAIRN_CHILD") else { return };
+    let Ok(place) = std::env::var("CAIRN_CHILD") else {
+        return;
+    };
     let stop_at = std::env::var("CAIRN_STOP_AT").unwrap().parse().unwrap();
     let mut steps = Steps { count: 0, stop_at };
     let log = open(&place);
@@ -73,7 +83,10 @@ fn child() {
         steps.next();
         match session.poll(Duration::from_millis(20), 2).unwrap() {
             Poll::Assigned(_) => break,
-            other => assert!(other == Poll::Idle && Instant::now() < deadline, "{other:?}"),
+            other => assert!(
+                other == Poll::Idle && Instant::now() < deadline,
+                "{other:?}"
+            ),
         }
     }
     steps.next();
@@ -81,9 +94,14 @@ fn child() {
     steps.next();
     let mut number = 0_u64;
     let mut restore = |record: cairn_bus::Record| {
-        number = String::from_utf8(record.value.unwrap()).unwrap().parse().unwrap();
+        number = String::from_utf8(record.value.unwrap())
+            .unwrap()
+            .parse()
+            .unwrap();
     };
-    session.read_to_end(&TopicPartition::new("changelog", 0), &mut restore).unwrap();
+    session
+        .read_to_end(&TopicPartition::new("changelog", 0), &mut restore)
+        .unwrap();
     steps.next();
     session.assigned(&start).unwrap();
     loop {
@@ -96,12 +114,21 @@ fn child() {
                     number += 1;
                     steps.next();
                     let value = String::from_utf8(record.value.clone().unwrap()).unwrap();
-                    session.send(out("out", "key", format!("{value}:{number}"))).unwrap();
+                    session
+                        .send(out("out", "key", format!("{value}:{number}")))
+                        .unwrap();
                 }
                 steps.next();
-                session.send(out("changelog", "number", number.to_string())).unwrap();
+                session
+                    .send(out("changelog", "number", number.to_string()))
+                    .unwrap();
                 steps.next();
-                session.commit(&Offsets::from([(input.clone(), records.last().unwrap().offset + 1)])).unwrap();
+                session
+                    .commit(&Offsets::from([(
+                        input.clone(),
+                        records.last().unwrap().offset + 1,
+                    )]))
+                    .unwrap();
                 steps.next();
                 log.pass_end().unwrap();
             }
@@ -136,14 +163,21 @@ fn start(place: &str, stop_at: u32) -> Child {
 fn run_to(place: &str, stop_at: u32) -> bool {
     let mut child = start(place, stop_at);
     let output = BufReader::new(child.stdout.take().unwrap());
-    let is_there = output.lines().map_while(Result::ok).any(|line| line.starts_with("at step"));
+    let is_there = output
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.starts_with("at step"));
     if is_there {
         child.kill().unwrap();
         child.wait().unwrap();
         return true;
     }
     let ended = child.wait_with_output().unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
     false
 }
 
@@ -167,16 +201,23 @@ fn check(place: &str, moments_ms: &[u64]) {
         written
     };
     // between any two calls
+    let mut slowest = Vec::new();
     let mut stop_at = 1;
     loop {
         write(3);
-        if !run_to(place, stop_at) {
+        let begun = Instant::now();
+        let is_killed = run_to(place, stop_at);
+        slowest.push(begun.elapsed().as_millis());
+        if !is_killed {
             break;
         }
         stop_at += 1;
     }
     eprintln!("killed at {} steps", stop_at - 1);
-    assert!(stop_at > 12, "the child ended before it had committed twice");
+    assert!(
+        stop_at > 12,
+        "the child ended before it had committed twice"
+    );
     // at any moment
     for &moment_ms in moments_ms {
         write(40);
@@ -187,18 +228,31 @@ fn check(place: &str, moments_ms: &[u64]) {
     }
     let begun = Instant::now();
     assert!(!run_to(place, 0));
-    eprintln!("the last one took {} ms after a kill", begun.elapsed().as_millis());
+    eprintln!(
+        "the last one did the rest in {} ms",
+        begun.elapsed().as_millis()
+    );
+    slowest.sort();
+    eprintln!("from start to step, ms: {slowest:?}");
     let mut reader = log.reader().unwrap();
     let (part, (_, end)) = reader.ends(&["out"]).unwrap().pop_first().unwrap();
     let mut position = Offsets::from([(part.clone(), 0)]);
     let mut seen = Vec::new();
     while position[&part] < end {
-        let (records, next) = reader.read(&position, Duration::from_millis(100), 1_000).unwrap();
-        seen.extend(records.into_iter().map(|record| String::from_utf8(record.value.unwrap()).unwrap()));
+        let (records, next) = reader
+            .read(&position, Duration::from_millis(100), 1_000)
+            .unwrap();
+        seen.extend(
+            records
+                .into_iter()
+                .map(|record| String::from_utf8(record.value.unwrap()).unwrap()),
+        );
         position = next;
     }
     let total = write(0);
-    let expected: Vec<_> = (0..total).map(|index| format!("{index}:{}", index + 1)).collect();
+    let expected: Vec<_> = (0..total)
+        .map(|index| format!("{index}:{}", index + 1))
+        .collect();
     assert_eq!(seen, expected);
 }
 
@@ -211,7 +265,9 @@ fn embedded() {
 
 #[test]
 fn kafka() {
-    let Some(server) = testing::kafka() else { return };
+    let Some(server) = testing::kafka() else {
+        return;
+    };
     let moments: Vec<u64> = (0..12).map(|index| 100 + index * 90).collect();
     check(&format!("kafka:{}", server.bootstrap_servers()), &moments);
 }
@@ -219,13 +275,17 @@ fn kafka() {
 /// The other child: writes numbered records in small commits.
 #[test]
 fn writing_child() {
-    let Ok(place) = std::env::var("CAIRN_WRITER") else { return };
+    let Ok(place) = std::env::var("CAIRN_WRITER") else {
+        return;
+    };
     let number = std::env::var("CAIRN_NUMBER").unwrap();
     let log = open(&place);
     let mut writer = log.open(member(&format!("writer-{number}"), &[])).unwrap();
     for index in 0..100 {
         for half in 0..2 {
-            writer.send(out("in", "key", format!("{number}:{}", index * 2 + half))).unwrap();
+            writer
+                .send(out("in", "key", format!("{number}:{}", index * 2 + half)))
+                .unwrap();
         }
         match writer.commit(&Offsets::new()) {
             Ok(()) => {}
@@ -240,7 +300,12 @@ fn several_processes_write_one_file_while_passes_run() {
     let folder = tempfile::tempdir().unwrap();
     let place = format!("embedded:{}", folder.path().display());
     let log = open(&place);
-    log.create(&[TopicSpec::new("in", 1, Cleanup::Delete { retention_ms: -1 })]).unwrap();
+    log.create(&[TopicSpec::new(
+        "in",
+        1,
+        Cleanup::Delete { retention_ms: -1 },
+    )])
+    .unwrap();
     let mut session = log.open(member("reader", &["in"])).unwrap();
     session.poll(Duration::ZERO, 1).unwrap();
     session.assigned(&Offsets::new()).unwrap();
@@ -266,10 +331,19 @@ fn several_processes_write_one_file_while_passes_run() {
                 let value = String::from_utf8(record.value.clone().unwrap()).unwrap();
                 let (writer, index) = value.split_once(':').unwrap();
                 let writer: usize = writer.parse().unwrap();
-                assert_eq!(index.parse::<i32>().unwrap(), next[writer], "in each writer's order");
+                assert_eq!(
+                    index.parse::<i32>().unwrap(),
+                    next[writer],
+                    "in each writer's order"
+                );
                 next[writer] += 1;
             }
-            session.commit(&Offsets::from([(records[0].place(), records.last().unwrap().offset + 1)])).unwrap();
+            session
+                .commit(&Offsets::from([(
+                    records[0].place(),
+                    records.last().unwrap().offset + 1,
+                )]))
+                .unwrap();
         }
         log.pass_end().unwrap();
         std::thread::sleep(Duration::from_millis(5));
@@ -277,5 +351,8 @@ fn several_processes_write_one_file_while_passes_run() {
     for mut writer in writers {
         assert!(writer.wait().unwrap().success());
     }
-    eprintln!("800 records of 4 processes in 400 commits: {} ms", begun.elapsed().as_millis());
+    eprintln!(
+        "800 records of 4 processes in 400 commits: {} ms",
+        begun.elapsed().as_millis()
+    );
 }

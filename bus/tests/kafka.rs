@@ -16,7 +16,13 @@ fn member(operator: &str, topics: &[&str]) -> Membership {
 }
 
 fn out(topic: &str, value: &str) -> Outgoing {
-    Outgoing { topic: topic.into(), partition: 0, key: Some(b"key".to_vec()), value: Some(value.into()), headers: vec![] }
+    Outgoing {
+        topic: topic.into(),
+        partition: 0,
+        key: Some(b"key".to_vec()),
+        value: Some(value.into()),
+        headers: vec![],
+    }
 }
 
 #[test]
@@ -26,18 +32,28 @@ fn nobody_there_is_said_within_the_time_set() {
     let begun = Instant::now();
     match KafkaLog::connect(settings).map(|_| ()) {
         Err(Fault::Unreachable(text)) => {
-            assert!(text.contains("localhost:9") && text.contains("start_timeout_ms"), "{text}");
+            assert!(
+                text.contains("localhost:9") && text.contains("start_timeout_ms"),
+                "{text}"
+            );
         }
         other => panic!("{other:?}"),
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
 fn credentials_are_used_and_wrong_ones_refused() {
-    let Some(server) = testing::start_kafka(Listener::SaslSsl) else { return };
+    let Some(server) = testing::start_kafka(Listener::SaslSsl) else {
+        return;
+    };
     let log = server.log();
-    log.create(&[TopicSpec::new("in", 1, Cleanup::Compact)]).unwrap();
+    log.create(&[TopicSpec::new("in", 1, Cleanup::Compact)])
+        .unwrap();
     let mut writer = log.open(member("writer", &[])).unwrap();
     writer.send(out("in", "value")).unwrap();
     writer.commit(&Offsets::new()).unwrap();
@@ -52,7 +68,11 @@ fn credentials_are_used_and_wrong_ones_refused() {
             }
             other => panic!("{name}: {other:?}"),
         }
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            begun.elapsed()
+        );
     };
     refused("sasl.password", "wrong", "sasl.password");
     // a certificate that nobody we know has signed
@@ -61,11 +81,18 @@ fn credentials_are_used_and_wrong_ones_refused() {
 
 #[test]
 fn a_transaction_that_takes_too_long_is_not_committed() {
-    let Some(server) = testing::kafka() else { return };
+    let Some(server) = testing::kafka() else {
+        return;
+    };
     let mut settings = server.settings();
     settings.transaction_timeout_ms = 1_000;
     let log = KafkaLog::connect(settings).unwrap();
-    log.create(&[TopicSpec::new("slow", 1, Cleanup::Delete { retention_ms: -1 })]).unwrap();
+    log.create(&[TopicSpec::new(
+        "slow",
+        1,
+        Cleanup::Delete { retention_ms: -1 },
+    )])
+    .unwrap();
     let mut writer = log.open(member("slow", &[])).unwrap();
     writer.send(out("slow", "too late")).unwrap();
     let parts = [cairn_bus::TopicPartition::new("slow", 0)];
@@ -76,7 +103,10 @@ fn a_transaction_that_takes_too_long_is_not_committed() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let fault = writer.commit(&Offsets::new()).unwrap_err();
-    assert!(matches!(fault, Fault::Fenced(_) | Fault::Unknown(_) | Fault::Abort(_)), "{fault:?}");
+    assert!(
+        matches!(&fault, Fault::Unknown(text) if text.contains("transaction_timeout_ms")),
+        "{fault:?}"
+    );
     eprintln!("a commit after the time-out: {fault}");
     let mut writer = log.open(member("slow", &[])).unwrap();
     writer.send(out("slow", "in time")).unwrap();
@@ -84,18 +114,29 @@ fn a_transaction_that_takes_too_long_is_not_committed() {
     let (records, _) = log
         .reader()
         .unwrap()
-        .read(&Offsets::from([(parts[0].clone(), 0)]), Duration::from_secs(20), 1)
+        .read(
+            &Offsets::from([(parts[0].clone(), 0)]),
+            Duration::from_secs(20),
+            1,
+        )
         .unwrap();
     assert_eq!(records[0].value.as_deref(), Some(&b"in time"[..]));
 }
 
 #[test]
 fn the_new_group_protocol_works_too() {
-    let Some(server) = testing::kafka() else { return };
+    let Some(server) = testing::kafka() else {
+        return;
+    };
     let mut settings = server.settings();
     settings.protocol = Protocol::Consumer;
     let log = KafkaLog::connect(settings).unwrap();
-    log.create(&[TopicSpec::new("newer", 2, Cleanup::Delete { retention_ms: -1 })]).unwrap();
+    log.create(&[TopicSpec::new(
+        "newer",
+        2,
+        Cleanup::Delete { retention_ms: -1 },
+    )])
+    .unwrap();
     let mut writer = log.open(member("newer-writer", &[])).unwrap();
     writer.send(out("newer", "value")).unwrap();
     writer.commit(&Offsets::new()).unwrap();
@@ -106,7 +147,9 @@ fn the_new_group_protocol_works_too() {
         match session.poll(Duration::from_millis(50), 10).unwrap() {
             Poll::Assigned(_) => session.assigned(&Offsets::new()).unwrap(),
             Poll::Records(records) => {
-                session.commit(&Offsets::from([(records[0].place(), 1)])).unwrap();
+                session
+                    .commit(&Offsets::from([(records[0].place(), 1)]))
+                    .unwrap();
                 break;
             }
             Poll::Revoked(parts) | Poll::Lost(parts) => session.revoked(&parts).unwrap(),
@@ -118,12 +161,15 @@ fn the_new_group_protocol_works_too() {
 
 #[test]
 fn a_broker_that_dies_leaves_the_outcome_unknown() {
-    let Some(mut server) = testing::start_kafka(Listener::Plain) else { return };
+    let Some(mut server) = testing::start_kafka(Listener::Plain) else {
+        return;
+    };
     let mut settings = server.settings();
     settings.transaction_timeout_ms = 3_000;
     settings.call_timeout_ms = 3_000;
     let log = KafkaLog::connect(settings).unwrap();
-    log.create(&[TopicSpec::new("in", 1, Cleanup::Compact)]).unwrap();
+    log.create(&[TopicSpec::new("in", 1, Cleanup::Compact)])
+        .unwrap();
     let mut writer = log.open(member("writer", &[])).unwrap();
     writer.send(out("in", "kept")).unwrap();
     writer.commit(&Offsets::new()).unwrap();
@@ -132,10 +178,20 @@ fn a_broker_that_dies_leaves_the_outcome_unknown() {
     let begun = Instant::now();
     let fault = writer.commit(&Offsets::new()).unwrap_err();
     assert!(matches!(fault, Fault::Unknown(_)), "{fault:?}");
-    eprintln!("a commit without a broker, after {} ms: {fault}", begun.elapsed().as_millis());
+    eprintln!(
+        "a commit without a broker, after {} ms: {fault}",
+        begun.elapsed().as_millis()
+    );
     // and again the same, without a try
     assert_eq!(writer.commit(&Offsets::new()).unwrap_err(), fault);
     let begun = Instant::now();
-    assert!(matches!(log.open(member("writer", &[])).map(|_| ()), Err(Fault::Unreachable(_))));
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(matches!(
+        log.open(member("writer", &[])).map(|_| ()),
+        Err(Fault::Unreachable(_))
+    ));
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
 }

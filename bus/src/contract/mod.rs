@@ -73,6 +73,10 @@ pub const ALL: &[Case] = &[
         "a_changelog_is_read_to_its_end",
         reading::a_changelog_is_read_to_its_end,
     ),
+    (
+        "a_poll_without_patience_loses_nothing",
+        reading::a_poll_without_patience_loses_nothing,
+    ),
     ("paused_partitions_wait", reading::paused_partitions_wait),
     ("seek_reads_again", reading::seek_reads_again),
     (

@@ -3,8 +3,8 @@
 use super::{
     PATIENCE, Place, next, out, reaches_the_end, read_everything, records, silence, values, write,
 };
-use crate::log::{Cleanup, Offsets, Outgoing, Record, TopicPartition, TopicSpec};
-use std::time::Duration;
+use crate::log::{Cleanup, Offsets, Outgoing, Poll, Record, TopicPartition, TopicSpec};
+use std::time::{Duration, Instant};
 
 pub(super) fn positions_pass_what_is_never_delivered(place: &Place<'_>) {
     let log = (place.open)();
@@ -102,6 +102,50 @@ pub(super) fn a_changelog_is_read_to_its_end(place: &Place<'_>) {
     assert!(second >= first);
 }
 
+pub(super) fn a_poll_without_patience_loses_nothing(place: &Place<'_>) {
+    let log = (place.open)();
+    let topic = place.topic(&*log, "in", 2);
+    let mut writer = place.writer(&*log, "writer");
+    let total = 20_000_i64;
+    for number in 0..total {
+        writer
+            .send(out(&topic, number as i32 % 2, &number.to_string()))
+            .unwrap();
+    }
+    writer.commit(&Offsets::new()).unwrap();
+    // the patience ends at every possible point of a delivery
+    for (round, patience) in [
+        Duration::ZERO,
+        Duration::from_micros(50),
+        Duration::from_millis(2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut session = place.reading(&*log, &format!("reader-{round}"), &[&topic]);
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        while (seen.len() as i64) < total {
+            assert!(
+                Instant::now() < deadline,
+                "{} of {total} with a patience of {patience:?}",
+                seen.len()
+            );
+            match session.poll(patience, 50_000).unwrap() {
+                Poll::Records(records) => seen.extend(
+                    values(&records)
+                        .iter()
+                        .map(|value| value.parse::<i64>().unwrap()),
+                ),
+                Poll::Idle => {}
+                other => panic!("instead of records: {other:?}"),
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..total).collect::<Vec<_>>());
+    }
+}
+
 pub(super) fn paused_partitions_wait(place: &Place<'_>) {
     let log = (place.open)();
     let topic = place.topic(&*log, "in", 2);
@@ -169,8 +213,5 @@ pub(super) fn groups_do_not_know_each_other(place: &Place<'_>) {
             .is_empty()
     );
     assert_eq!(values(&records(&mut *other, 2)), ["a", "b"]);
-    assert_eq!(
-        other.poll(Duration::ZERO, 10).unwrap(),
-        crate::log::Poll::Idle
-    );
+    assert_eq!(other.poll(Duration::ZERO, 10).unwrap(), Poll::Idle);
 }

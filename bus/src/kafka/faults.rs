@@ -2,7 +2,7 @@
 //!
 //! | error | fault |
 //! |---|---|
-//! | fenced, or fatal for the client | `Fenced` |
+//! | fenced, or fatal for the client | `Fenced`; `Unknown` where the transaction was older than its time-out |
 //! | not authenticated, not authorized, no such topic, record too large, invalid setting | `Config` |
 //! | the transaction must be aborted | `Abort`, once it was |
 //! | time-out, transport, everything else of a transactional call | `Unknown`: never tried again in place |

@@ -233,7 +233,8 @@ impl Member {
             if is_noted && let Some(change) = self.next_change()? {
                 return Ok(change);
             }
-            if Instant::now() >= deadline {
+            // what was taken from librdkafka is delivered, however late: it will not come again
+            if records.is_empty() && Instant::now() >= deadline {
                 self.idle = is_empty;
                 return Ok(Poll::Idle);
             }

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// rdkafka's `flush`, which its `commit_transaction` begins with, sleeps in steps of 100 ms; so deliveries are waited for
 /// here, in steps of this.
@@ -22,7 +22,8 @@ pub(crate) struct Transactions {
     timeout: Duration,
     /// How long records may take to be delivered: what a transaction may last.
     delivery: Duration,
-    open: bool,
+    /// When the open transaction began, by a clock that goes on while the machine sleeps.
+    opened: Option<SystemTime>,
     over: Option<Fault>,
 }
 
@@ -66,7 +67,7 @@ impl Transactions {
             producer,
             timeout: settings.call_timeout(),
             delivery: Duration::from_millis(settings.transaction_timeout_ms.into()),
-            open: false,
+            opened: None,
             over: None,
         })
     }
@@ -78,13 +79,13 @@ impl Transactions {
 
     fn ensure_open(&mut self) -> Result<(), Fault> {
         self.check()?;
-        if self.open {
+        if self.opened.is_some() {
             return Ok(());
         }
         let _ = self.producer.context().take_undelivered();
         let begun = self.producer.begin_transaction();
         self.settle("beginning a transaction", begun)?;
-        self.open = true;
+        self.opened = Some(SystemTime::now());
         Ok(())
     }
 
@@ -143,7 +144,7 @@ impl Transactions {
         offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
     ) -> Result<(), Fault> {
         self.check()?;
-        if !self.open && offsets.is_none() {
+        if self.opened.is_none() && offsets.is_none() {
             return Ok(());
         }
         self.ensure_open()?;
@@ -171,14 +172,14 @@ impl Transactions {
         }
         let committed = self.producer.commit_transaction(self.timeout);
         self.settle("committing", committed)?;
-        self.open = false;
+        self.opened = None;
         Ok(())
     }
 
     /// Leaves nothing of the open transaction.
     pub(crate) fn abort(&mut self) -> Result<(), Fault> {
         self.check()?;
-        if !self.open {
+        if self.opened.is_none() {
             return Ok(());
         }
         let deadline = Instant::now() + self.timeout;
@@ -208,7 +209,7 @@ impl Transactions {
             return Err(self.give_up(fault));
         }
         let _ = self.producer.context().take_undelivered();
-        self.open = false;
+        self.opened = None;
         Ok(())
     }
 
@@ -231,6 +232,19 @@ impl Transactions {
     }
 
     fn give_up(&mut self, fault: Fault) -> Fault {
+        let age = self
+            .opened
+            .and_then(|opened| opened.elapsed().ok())
+            .unwrap_or_default();
+        // The broker itself fences the producer of a transaction that stayed open too long (a machine that slept, a stopped
+        // process). Nobody need have taken over; the next session finds out.
+        let fault = match fault {
+            Fault::Fenced(text) if age > self.delivery => Fault::Unknown(format!(
+                "{text}; the transaction was open for {} ms, longer than transaction_timeout_ms",
+                age.as_millis()
+            )),
+            fault => fault,
+        };
         self.over = Some(fault.clone());
         fault
     }

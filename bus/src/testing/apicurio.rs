@@ -2,7 +2,7 @@
 
 use super::process::Process;
 use super::{free_port, http, maven, missing};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -67,7 +67,7 @@ impl ApicurioServer {
 
     fn start(folder: &Path) -> Result<Self, String> {
         let text = |error: std::io::Error| error.to_string();
-        let jar = find_jar(folder).ok_or("quarkus-run.jar is missing")?;
+        let jar = folder.join("apicurio-registry-app-3.0.9-runner.jar");
         let port = free_port().map_err(text)?;
         let own = tempfile::Builder::new()
             .prefix("cairn-apicurio-")
@@ -106,22 +106,4 @@ impl ApicurioServer {
     fn tail(&self) -> String {
         std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
     }
-}
-
-fn find_jar(folder: &Path) -> Option<PathBuf> {
-    for entry in std::fs::read_dir(folder).ok()?.flatten() {
-        let path = entry.path();
-        if path
-            .file_name()
-            .is_some_and(|name| name == "quarkus-run.jar")
-        {
-            return Some(path);
-        }
-        if path.is_dir()
-            && let Some(found) = find_jar(&path)
-        {
-            return Some(found);
-        }
-    }
-    None
 }

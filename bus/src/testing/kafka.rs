@@ -199,6 +199,7 @@ fn server_properties(folder: &Path, port: u16, controller: u16, listener: Listen
             "SASL_SSL",
             format!(
                 "sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+                 sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n\
                  listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
                  ssl.keystore.type=PKCS12\n\
                  ssl.keystore.location={folder}/{}\n\
