@@ -58,7 +58,9 @@ impl From<IngestError> for DeadLetterError {
 #[must_use]
 pub fn listed(letter: &DeadLetter) -> Value {
     let source = match (&letter.source, &letter.file) {
-        (Some(offset), _) => json!({"topic": offset.topic, "partition": offset.partition, "offset": offset.offset}),
+        (Some(offset), _) => {
+            json!({"topic": offset.topic, "partition": offset.partition, "offset": offset.offset})
+        }
         (None, Some(file)) => json!({"file": file.path, "line": file.line, "byte": file.byte}),
         (None, None) => Value::Null,
     };
@@ -80,18 +82,32 @@ pub fn shown(letter: &DeadLetter) -> Value {
         let headers: BTreeMap<&str, String> = letter
             .headers
             .iter()
-            .map(|(name, value)| (name.as_str(), String::from_utf8(value.clone()).unwrap_or_else(|_| hex(value))))
+            .map(|(name, value)| {
+                (
+                    name.as_str(),
+                    String::from_utf8(value.clone()).unwrap_or_else(|_| hex(value)),
+                )
+            })
             .collect();
         members.extend([
             ("tenant".to_owned(), json!(letter.tenant)),
             ("topic".to_owned(), json!(letter.topic)),
-            ("event_id".to_owned(), json!(letter.event_id.as_deref().map(hex))),
+            (
+                "event_id".to_owned(),
+                json!(letter.event_id.as_deref().map(hex)),
+            ),
             ("schema_id".to_owned(), json!(letter.schema_id)),
             ("headers".to_owned(), json!(headers)),
             ("size_bytes".to_owned(), json!(letter.plaintext_bytes)),
-            ("sealed_recipient".to_owned(), json!(letter.sealed_recipient)),
+            (
+                "sealed_recipient".to_owned(),
+                json!(letter.sealed_recipient),
+            ),
             ("operator".to_owned(), json!(letter.operator)),
-            ("operator_version".to_owned(), json!(letter.operator_version)),
+            (
+                "operator_version".to_owned(),
+                json!(letter.operator_version),
+            ),
             ("traceparent".to_owned(), json!(letter.traceparent)),
             ("append_time_ms".to_owned(), json!(letter.append_time_ms)),
         ]);
@@ -113,9 +129,14 @@ pub fn list(log: &dyn Log, each: &mut dyn FnMut(DeadLetter)) -> Result<(), DeadL
                 let Some(value) = &record.value else { continue };
                 let letter = frame::split(value)
                     .map_err(|error| error.to_string())
-                    .and_then(|framed| codec::decode::<DeadLetter>(framed.body).map_err(|error| error.to_string()))
+                    .and_then(|framed| {
+                        codec::decode::<DeadLetter>(framed.body).map_err(|error| error.to_string())
+                    })
                     .map_err(|error| {
-                        DeadLetterError::Refused(format!("{part} offset {}: {error}; is this program older than its writer?", record.offset))
+                        DeadLetterError::Refused(format!(
+                            "{part} offset {}: {error}; is this program older than its writer?",
+                            record.offset
+                        ))
                     })?;
                 each(letter);
             }
@@ -133,10 +154,14 @@ pub fn list(log: &dyn Log, each: &mut dyn FnMut(DeadLetter)) -> Result<(), DeadL
 /// # Errors
 /// As [`list`]; an id that none or several letters have.
 pub fn find(log: &dyn Log, ids: &[String]) -> Result<Vec<DeadLetter>, DeadLetterError> {
-    let mut found: BTreeMap<&str, BTreeMap<String, DeadLetter>> = ids.iter().map(|id| (id.as_str(), BTreeMap::new())).collect();
+    let mut found: BTreeMap<&str, BTreeMap<String, DeadLetter>> = ids
+        .iter()
+        .map(|id| (id.as_str(), BTreeMap::new()))
+        .collect();
     list(log, &mut |letter| {
         for (id, letters) in &mut found {
-            let matches = letter.deadletter_id == **id || id.len() >= PREFIX_CHARS_MIN && letter.deadletter_id.starts_with(*id);
+            let matches = letter.deadletter_id == **id
+                || id.len() >= PREFIX_CHARS_MIN && letter.deadletter_id.starts_with(*id);
             if matches {
                 letters.insert(letter.deadletter_id.clone(), letter.clone());
             }
@@ -205,7 +230,10 @@ pub struct Replay<'a> {
 /// The log refused, or an original cannot be opened: then nothing of that transaction was sent.
 pub fn replay(with: &Replay<'_>, letters: &[DeadLetter]) -> Result<Vec<Replayed>, DeadLetterError> {
     let topics = with.log.topics()?;
-    let mut tenants: Vec<&str> = letters.iter().map(|letter| letter.tenant.as_str()).collect();
+    let mut tenants: Vec<&str> = letters
+        .iter()
+        .map(|letter| letter.tenant.as_str())
+        .collect();
     tenants.sort_unstable();
     tenants.dedup();
     let mut replayed: BTreeMap<&str, Replayed> = BTreeMap::new();
@@ -218,8 +246,18 @@ pub fn replay(with: &Replay<'_>, letters: &[DeadLetter]) -> Result<Vec<Replayed>
             thread: 0,
             topics: Vec::new(),
         })?;
-        let mut writer = Writer::new(session, with.registry, &topics, tenant, None, with.recipient);
-        let of_tenant: Vec<&DeadLetter> = letters.iter().filter(|letter| letter.tenant == tenant).collect();
+        let mut writer = Writer::new(
+            session,
+            with.registry,
+            &topics,
+            tenant,
+            None,
+            with.recipient,
+        );
+        let of_tenant: Vec<&DeadLetter> = letters
+            .iter()
+            .filter(|letter| letter.tenant == tenant)
+            .collect();
         for batch in of_tenant.chunks(BATCH_LETTERS) {
             for letter in batch {
                 replayed.insert(&letter.deadletter_id, one(with, letter, &mut writer)?);
@@ -228,26 +266,57 @@ pub fn replay(with: &Replay<'_>, letters: &[DeadLetter]) -> Result<Vec<Replayed>
         }
         writer.close()?;
     }
-    Ok(letters.iter().filter_map(|letter| replayed.get(letter.deadletter_id.as_str()).cloned()).collect())
+    Ok(letters
+        .iter()
+        .filter_map(|letter| replayed.get(letter.deadletter_id.as_str()).cloned())
+        .collect())
 }
 
-fn one(with: &Replay<'_>, letter: &DeadLetter, writer: &mut Writer<'_>) -> Result<Replayed, DeadLetterError> {
+fn one(
+    with: &Replay<'_>,
+    letter: &DeadLetter,
+    writer: &mut Writer<'_>,
+) -> Result<Replayed, DeadLetterError> {
     let id = letter.deadletter_id.clone();
-    let done = |outcome, sent, text: &str| Ok(Replayed { id: id.clone(), outcome, sent, text: text.to_owned() });
+    let done = |outcome, sent, text: &str| {
+        Ok(Replayed {
+            id: id.clone(),
+            outcome,
+            sent,
+            text: text.to_owned(),
+        })
+    };
     let original =
-        seal::open(with.identity, &letter.sealed).map_err(|error| DeadLetterError::Seal { id: id.clone(), error })?;
+        seal::open(with.identity, &letter.sealed).map_err(|error| DeadLetterError::Seal {
+            id: id.clone(),
+            error,
+        })?;
     if plaintext_sha256(&original)[..] != letter.plaintext_sha256 {
-        return done(Outcome::Refused, 0, "the original is not what its digest says; the letter is damaged");
+        return done(
+            Outcome::Refused,
+            0,
+            "the original is not what its digest says; the letter is damaged",
+        );
     }
     let Some((_, topic)) = cairn_topics::split_tenant(&letter.topic) else {
-        let text = format!("it was headed for {}, where nothing comes in from outside; repair its cause instead", letter.topic);
+        let text = format!(
+            "it was headed for {}, where nothing comes in from outside; repair its cause instead",
+            letter.topic
+        );
         return done(Outcome::Refused, 0, &text);
     };
     if let Some(file) = &letter.file {
-        let position = Position { line: file.line.unsigned_abs(), byte: file.byte.unsigned_abs() };
+        let position = Position {
+            line: file.line.unsigned_abs(),
+            byte: file.byte.unsigned_abs(),
+        };
         return line(letter, &file.path, position, &original, writer);
     }
-    let mut headers: Headers = letter.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut headers: Headers = letter
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     if let Some(event_id) = &letter.event_id
         && !letter.headers.contains_key("event_id")
     {
@@ -268,17 +337,40 @@ fn line(
     writer: &mut Writer<'_>,
 ) -> Result<Replayed, DeadLetterError> {
     let id = letter.deadletter_id.clone();
-    let header = |name| letter.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
+    let header = |name| {
+        letter
+            .headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .unwrap_or_default()
+    };
     let (name, run_id) = (header(FORMAT_HEADER), header(RUN_HEADER));
-    let refused = |text: String| Ok(Replayed { id: id.clone(), outcome: Outcome::Refused, sent: 0, text });
-    let setup = Setup { run_id: run_id.clone(), ..Setup::default() };
+    let refused = |text: String| {
+        Ok(Replayed {
+            id: id.clone(),
+            outcome: Outcome::Refused,
+            sent: 0,
+            text,
+        })
+    };
+    let setup = Setup {
+        run_id: run_id.clone(),
+        ..Setup::default()
+    };
     // a table's row means nothing without its header and mapping, an entry of a document nothing without the document
     let mut parser = match format::named(&name).and_then(|format| format.parser(&setup)) {
         Ok(parser) => parser,
-        Err(refusal) => return refused(format!("{refusal}; correct {path} and ingest it again, which adds what is missing")),
+        Err(refusal) => {
+            return refused(format!(
+                "{refusal}; correct {path} and ingest it again, which adds what is missing"
+            ));
+        }
     };
     let mut out = Out::default();
-    if let Err(refusal) = parser.unit(original, position, &mut out).and_then(|()| parser.flush(&mut out)) {
+    if let Err(refusal) = parser
+        .unit(original, position, &mut out)
+        .and_then(|()| parser.flush(&mut out))
+    {
         return refused(refusal.to_string());
     }
     if out.events.is_empty() && out.rejects.is_empty() {
@@ -290,14 +382,32 @@ fn line(
             original: original.to_vec(),
         });
     }
-    let origin = Origin { path, format: &name, run_id: &run_id, replay_of: Some(&id) };
+    let origin = Origin {
+        path,
+        format: &name,
+        run_id: &run_id,
+        replay_of: Some(&id),
+    };
     for event in &out.events {
         writer.event(event)?;
     }
     for reject in &out.rejects {
         writer.dead_letter(reject, &origin)?;
     }
-    let outcome = if out.rejects.is_empty() { Outcome::Sent } else { Outcome::Dead };
-    let text = out.rejects.first().map(|reject| reject.text.clone()).unwrap_or_default();
-    Ok(Replayed { id: id.clone(), outcome, sent: out.events.len() as u64, text })
+    let outcome = if out.rejects.is_empty() {
+        Outcome::Sent
+    } else {
+        Outcome::Dead
+    };
+    let text = out
+        .rejects
+        .first()
+        .map(|reject| reject.text.clone())
+        .unwrap_or_default();
+    Ok(Replayed {
+        id: id.clone(),
+        outcome,
+        sent: out.events.len() as u64,
+        text,
+    })
 }

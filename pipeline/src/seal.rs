@@ -34,7 +34,10 @@ impl FromStr for Recipient {
         let key = text.parse().map_err(|why| {
             SealError(format!("{text:?} is no age recipient ({why}); it begins with age1, as `cairn init` prints it"))
         })?;
-        Ok(Self { key, text: text.to_owned() })
+        Ok(Self {
+            key,
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -50,7 +53,8 @@ impl Recipient {
     /// # Errors
     /// The encryption failed, which a valid recipient does not let happen.
     pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-        age::encrypt(&self.key, plaintext).map_err(|error| SealError(format!("the original cannot be sealed: {error}")))
+        age::encrypt(&self.key, plaintext)
+            .map_err(|error| SealError(format!("the original cannot be sealed: {error}")))
     }
 }
 
@@ -87,10 +91,16 @@ impl Identity {
             .lines()
             .map(str::trim)
             .find(|line| !line.is_empty() && !line.starts_with('#'))
-            .ok_or_else(|| SealError("the identity file has no identity; it holds a line AGE-SECRET-KEY-1…".into()))?;
-        let key = line
-            .parse()
-            .map_err(|why| SealError(format!("the identity file holds no age identity ({why}); expected AGE-SECRET-KEY-1…")))?;
+            .ok_or_else(|| {
+                SealError(
+                    "the identity file has no identity; it holds a line AGE-SECRET-KEY-1…".into(),
+                )
+            })?;
+        let key = line.parse().map_err(|why| {
+            SealError(format!(
+                "the identity file holds no age identity ({why}); expected AGE-SECRET-KEY-1…"
+            ))
+        })?;
         Ok(Self { key })
     }
 
@@ -108,7 +118,9 @@ impl Identity {
 /// Draws a new identity.
 #[must_use]
 pub fn new_identity() -> Identity {
-    Identity { key: age::x25519::Identity::generate() }
+    Identity {
+        key: age::x25519::Identity::generate(),
+    }
 }
 
 /// Seals an original for a recipient by its text; who seals many keeps a [`Recipient`].

@@ -5,7 +5,10 @@
 //! only where nothing is lost; what does not fit is an error that names the field.
 
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
+    Visitor,
+};
 use std::fmt;
 
 /// One value.
@@ -92,7 +95,10 @@ impl<'de, 'a> Deserializer<'de> for Group<'a> {
     type Error = Misfit;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        visitor.visit_map(Members { rest: self, value: None })
+        visitor.visit_map(Members {
+            rest: self,
+            value: None,
+        })
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
@@ -119,9 +125,14 @@ enum Member<'a> {
 impl<'de> MapAccess<'de> for Members<'_> {
     type Error = Misfit;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Misfit> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Misfit> {
         let Group { pairs, prefix } = self.rest;
-        let Some((path, scalar)) = pairs.first() else { return Ok(None) };
+        let Some((path, scalar)) = pairs.first() else {
+            return Ok(None);
+        };
         let path = &path[prefix..];
         let (key, length, member) = match path.split_once('.') {
             None => (path, 1, Member::One(*scalar)),
@@ -129,9 +140,20 @@ impl<'de> MapAccess<'de> for Members<'_> {
                 let inner = prefix + key.len() + 1;
                 let length = pairs
                     .iter()
-                    .take_while(|(other, _)| other[prefix..].strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+                    .take_while(|(other, _)| {
+                        other[prefix..]
+                            .strip_prefix(key)
+                            .is_some_and(|rest| rest.starts_with('.'))
+                    })
                     .count();
-                (key, length, Member::Many(Group { pairs: &pairs[..length], prefix: inner }))
+                (
+                    key,
+                    length,
+                    Member::Many(Group {
+                        pairs: &pairs[..length],
+                        prefix: inner,
+                    }),
+                )
             }
         };
         self.rest.pairs = &pairs[length..];
@@ -168,7 +190,12 @@ impl One<'_> {
         float
             .filter(|value| value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0)
             .map(|value| value as i64)
-            .ok_or_else(|| Misfit(format!("is {:?}, which is no whole number", self.0.to_string())))
+            .ok_or_else(|| {
+                Misfit(format!(
+                    "is {:?}, which is no whole number",
+                    self.0.to_string()
+                ))
+            })
     }
 }
 
@@ -203,7 +230,10 @@ impl<'de> Deserializer<'de> for One<'_> {
             Scalar::Text(text) if text.trim().parse::<f64>().is_ok() => {
                 visitor.visit_f64(text.trim().parse().unwrap_or(f64::NAN))
             }
-            other => Err(Misfit(format!("is {:?}, which is no number", other.to_string()))),
+            other => Err(Misfit(format!(
+                "is {:?}, which is no number",
+                other.to_string()
+            ))),
         }
     }
 
@@ -213,7 +243,10 @@ impl<'de> Deserializer<'de> for One<'_> {
             Scalar::Int(value @ (0 | 1)) => visitor.visit_bool(value == 1),
             Scalar::Text(text) if text.eq_ignore_ascii_case("true") => visitor.visit_bool(true),
             Scalar::Text(text) if text.eq_ignore_ascii_case("false") => visitor.visit_bool(false),
-            other => Err(Misfit(format!("is {:?}, which is neither true nor false", other.to_string()))),
+            other => Err(Misfit(format!(
+                "is {:?}, which is neither true nor false",
+                other.to_string()
+            ))),
         }
     }
 
@@ -229,7 +262,10 @@ impl<'de> Deserializer<'de> for One<'_> {
     ) -> Result<V::Value, Misfit> {
         let text = self.0.to_string().to_ascii_lowercase();
         if !variants.contains(&text.as_str()) {
-            return Err(Misfit(format!("is {text:?}; it is one of {}", variants.join(", "))));
+            return Err(Misfit(format!(
+                "is {text:?}; it is one of {}",
+                variants.join(", ")
+            )));
         }
         let text: StrDeserializer<'_, Misfit> = text.as_str().into_deserializer();
         visitor.visit_enum(text)
@@ -240,8 +276,14 @@ impl<'de> Deserializer<'de> for One<'_> {
         struct Items<'a>(std::str::Split<'a, char>);
         impl<'de> SeqAccess<'de> for Items<'_> {
             type Error = Misfit;
-            fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Misfit> {
-                self.0.next().map(|item| seed.deserialize(One(Scalar::Text(item.trim())))).transpose()
+            fn next_element_seed<T: DeserializeSeed<'de>>(
+                &mut self,
+                seed: T,
+            ) -> Result<Option<T::Value>, Misfit> {
+                self.0
+                    .next()
+                    .map(|item| seed.deserialize(One(Scalar::Text(item.trim()))))
+                    .transpose()
             }
         }
         visitor.visit_seq(Items(self.0.to_string().split(',')))
@@ -297,19 +339,41 @@ mod tests {
         assert_eq!(config.run_id, "7");
         assert_eq!(config.tags, ["a", "b"]);
         let model = config.model.expect("it was named");
-        assert_eq!((model.depth_layers, model.parameters_total), (Some(12), Some(124e6)));
-        let step: TrainingTelemetry = record(&[("metrics.mfu", Scalar::Float(0.4)), ("run_id", Scalar::Text("r")), ("step", Scalar::Text("3"))])
-            .expect("it fits");
+        assert_eq!(
+            (model.depth_layers, model.parameters_total),
+            (Some(12), Some(124e6))
+        );
+        let step: TrainingTelemetry = record(&[
+            ("metrics.mfu", Scalar::Float(0.4)),
+            ("run_id", Scalar::Text("r")),
+            ("step", Scalar::Text("3")),
+        ])
+        .expect("it fits");
         assert_eq!(step.metrics["mfu"], 0.4);
     }
 
     #[test]
     fn a_misfit_names_the_field() {
-        let misfit = |pairs: &[(&str, Scalar<'_>)]| record::<TrainingTelemetry>(pairs).expect_err("it does not fit").0;
-        assert_eq!(misfit(&[("run_id", Scalar::Text("r")), ("step", Scalar::Float(1.5))]), "step is \"1.5\", which is no whole number");
-        assert_eq!(misfit(&[("loss", Scalar::Text("high"))]), "loss is \"high\", which is no number");
-        let misfit = record::<ToolUse>(&[("outcome", Scalar::Text("maybe"))]).expect_err("it does not fit").0;
-        assert!(misfit.starts_with("outcome is \"maybe\"; it is one of"), "{misfit}");
+        let misfit = |pairs: &[(&str, Scalar<'_>)]| {
+            record::<TrainingTelemetry>(pairs)
+                .expect_err("it does not fit")
+                .0
+        };
+        assert_eq!(
+            misfit(&[("run_id", Scalar::Text("r")), ("step", Scalar::Float(1.5))]),
+            "step is \"1.5\", which is no whole number"
+        );
+        assert_eq!(
+            misfit(&[("loss", Scalar::Text("high"))]),
+            "loss is \"high\", which is no number"
+        );
+        let misfit = record::<ToolUse>(&[("outcome", Scalar::Text("maybe"))])
+            .expect_err("it does not fit")
+            .0;
+        assert!(
+            misfit.starts_with("outcome is \"maybe\"; it is one of"),
+            "{misfit}"
+        );
     }
 
     #[test]

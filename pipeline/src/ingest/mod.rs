@@ -9,13 +9,14 @@
 //! - [`source`]: names to decompressed bytes.
 //! - [`mod@format`]: bytes to events, one parser a format.
 //! - [`fields`], [`settings`]: named values to records; `--set`.
-//! - `units`, `progress`, `writer`, `run`: cutting, resuming, writing, and the loop over them.
+//! - `units`, `progress`, `writer`, `reading`, `run`: cutting, resuming, writing, the loop over them, and one source.
 //!
 //! What it does not do: follow a file that is still written, and read object stores.
 
 pub mod fields;
 pub mod format;
 mod progress;
+mod reading;
 mod run;
 pub mod settings;
 pub mod source;
@@ -53,7 +54,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { batch_records: 5_000, batch_bytes: 4 * 1024 * 1024, batch_units: 200_000, batch_ms: 1_000, retries: 5 }
+        Self {
+            batch_records: 5_000,
+            batch_bytes: 4 * 1024 * 1024,
+            batch_units: 200_000,
+            batch_ms: 1_000,
+            retries: 5,
+        }
     }
 }
 
@@ -183,7 +190,8 @@ impl IngestError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::Fault(Fault::Config(_)) => 2,
-            Self::Unreadable { .. } | Self::Fault(Fault::Unreachable(_) | Fault::Abort(_) | Fault::Unknown(_)) => 4,
+            Self::Unreadable { .. }
+            | Self::Fault(Fault::Unreachable(_) | Fault::Abort(_) | Fault::Unknown(_)) => 4,
             Self::Fault(Fault::Fenced(_)) => 5,
             Self::Stopped => 0,
         }
@@ -231,12 +239,18 @@ pub fn ingest_from(
         }
     }
     if found.is_empty() {
-        return Err(IngestError::Refused("no source was named; name a file, a directory, a glob or -".into()));
+        return Err(IngestError::Refused(
+            "no source was named; name a file, a directory, a glob or -".into(),
+        ));
     }
     let mut sources = Vec::with_capacity(found.len());
     for source in found {
         // standard input can be looked at only once, while it is read
-        let format = if source.name == "-" { Ok(None) } else { look(place, &source, options).map(Some) };
+        let format = if source.name == "-" {
+            Ok(None)
+        } else {
+            look(place, &source, options).map(Some)
+        };
         match format {
             Ok(format) => sources.push((source, Ok(format))),
             Err(IngestError::Refused(why)) if !source.named => sources.push((source, Err(why))),
@@ -244,22 +258,37 @@ pub fn ingest_from(
         }
     }
     let topics = log.topics()?;
-    let ingest = run::Ingest { place, log, registry, options, topics: &topics };
+    let ingest = run::Ingest {
+        place,
+        log,
+        registry,
+        options,
+        topics: &topics,
+    };
     sources
         .into_iter()
         .map(|(source, format)| match format {
             Ok(format) => ingest.source(&source, format.as_ref(), each),
-            Err(why) => {
-                Ok(SourceSummary { source: source.name, format: "unknown".into(), skipped: Some(why), ..Default::default() })
-            }
+            Err(why) => Ok(SourceSummary {
+                source: source.name,
+                format: "unknown".into(),
+                skipped: Some(why),
+                ..Default::default()
+            }),
         })
         .collect()
 }
 
 /// Tells the format of a source; none where it is empty.
 fn look(place: &dyn Place, source: &Found, options: &Options) -> Result<run::Told, IngestError> {
-    let unreadable = |error| IngestError::Unreadable { path: source.name.clone(), error };
-    let mut content = place.open(&source.name).and_then(Content::new).map_err(unreadable)?;
+    let unreadable = |error| IngestError::Unreadable {
+        path: source.name.clone(),
+        error,
+    };
+    let mut content = place
+        .open(&source.name)
+        .and_then(Content::new)
+        .map_err(unreadable)?;
     let head = content.peek(HEAD_BYTES).map_err(unreadable)?;
     told(&head, source, options)
 }
@@ -271,9 +300,15 @@ fn told(head: &[u8], source: &Found, options: &Options) -> Result<run::Told, Ing
         _ if head.iter().all(u8::is_ascii_whitespace) => Ok(run::Told::Empty),
         Some(name) => {
             // `jsonl` with a mapping is the table, not the contract
-            let name = if options.mapping.is_some() && name == "jsonl" { "mapped_jsonl" } else { name };
+            let name = if options.mapping.is_some() && name == "jsonl" {
+                "mapped_jsonl"
+            } else {
+                name
+            };
             format::named(name).map(run::Told::Format).map_err(refused)
         }
-        None => format::detect(head, options.mapping.is_some()).map(run::Told::Format).map_err(refused),
+        None => format::detect(head, options.mapping.is_some())
+            .map(run::Told::Format)
+            .map_err(refused),
     }
 }

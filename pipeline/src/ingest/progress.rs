@@ -28,7 +28,12 @@ pub(super) struct Identity {
 impl Identity {
     /// Its name in `ingest.progress`.
     pub(super) fn source_id(&self) -> String {
-        digest(&[&self.tenant, &self.path, &self.run_id, self.mapping_sha256.as_deref().unwrap_or_default()])
+        digest(&[
+            &self.tenant,
+            &self.path,
+            &self.run_id,
+            self.mapping_sha256.as_deref().unwrap_or_default(),
+        ])
     }
 
     /// True where another source's progress may cover this one's content.
@@ -59,7 +64,11 @@ pub(super) struct Known {
 
 impl Known {
     /// Reads it back through a session, which has fenced a predecessor and waits for transactions that are undecided.
-    pub(super) fn read(session: &mut dyn Session, tenant: &str, partitions: i32) -> Result<Self, IngestError> {
+    pub(super) fn read(
+        session: &mut dyn Session,
+        tenant: &str,
+        partitions: i32,
+    ) -> Result<Self, IngestError> {
         let mut known = Self::default();
         let mut wrong = None;
         for partition in 0..partitions {
@@ -68,13 +77,21 @@ impl Known {
                 let Some(value) = &record.value else { return };
                 let decoded = frame::split(value)
                     .map_err(|error| error.to_string())
-                    .and_then(|framed| codec::decode::<IngestProgress>(framed.body).map_err(|error| error.to_string()));
+                    .and_then(|framed| {
+                        codec::decode::<IngestProgress>(framed.body)
+                            .map_err(|error| error.to_string())
+                    });
                 match decoded {
                     Ok(progress) if progress.tenant == tenant => {
                         known.by_id.insert(progress.source_id.clone(), progress);
                     }
                     Ok(_) => {}
-                    Err(error) => wrong = Some(format!("{}[{partition}] offset {}: {error}", record.topic, record.offset)),
+                    Err(error) => {
+                        wrong = Some(format!(
+                            "{}[{partition}] offset {}: {error}",
+                            record.topic, record.offset
+                        ))
+                    }
                 }
             })?;
         }
@@ -100,8 +117,16 @@ impl Known {
     pub(super) fn candidates(&self, identity: &Identity) -> Vec<&IngestProgress> {
         let mut candidates: Vec<&IngestProgress> = match identity.path.as_str() {
             // what standard input held before is only compared with what it holds now
-            "-" => self.get(&identity.source_id()).into_iter().filter(|found| identity.may_cover(found)).collect(),
-            _ => self.by_id.values().filter(|found| found.path != "-" && identity.may_cover(found)).collect(),
+            "-" => self
+                .get(&identity.source_id())
+                .into_iter()
+                .filter(|found| identity.may_cover(found))
+                .collect(),
+            _ => self
+                .by_id
+                .values()
+                .filter(|found| found.path != "-" && identity.may_cover(found))
+                .collect(),
         };
         candidates.sort_by_key(|progress| progress.byte);
         candidates

@@ -35,7 +35,13 @@ pub(super) enum Next {
 
 enum Cut {
     Lines(Lines),
-    Pieces { text: Vec<u8>, pieces: Vec<Piece>, next: usize, content: Content, finish: Finish },
+    Pieces {
+        text: Vec<u8>,
+        pieces: Vec<Piece>,
+        next: usize,
+        content: Content,
+        finish: Finish,
+    },
 }
 
 /// A source cut into units.
@@ -65,33 +71,65 @@ impl Units {
     /// Cuts a source as its parser wants it.
     pub(super) fn new(mut content: Content, parser: &mut dyn Parser) -> Result<Self, NoUnits> {
         let (cut, end) = match parser.framing() {
-            Framing::Lines => (Cut::Lines(Lines::new(content)), Position { line: 1, byte: 0 }),
+            Framing::Lines => (
+                Cut::Lines(Lines::new(content)),
+                Position { line: 1, byte: 0 },
+            ),
             Framing::Whole => {
                 let (document, broken) = content.whole(DOCUMENT_BYTES_MAX);
                 let reject = |class, text, original| {
                     let topic = "telemetry.training".to_owned();
-                    Reject { class, text, topic, position: Position { line: 1, byte: 0 }, original }
+                    Reject {
+                        class,
+                        text,
+                        topic,
+                        position: Position { line: 1, byte: 0 },
+                        original,
+                    }
                 };
-                let refused = |reject, content| Err(NoUnits::Refused(Box::new(Refused(reject, content))));
+                let refused =
+                    |reject, content| Err(NoUnits::Refused(Box::new(Refused(reject, content))));
                 match broken {
                     Some(Broken::Io(error)) => return Err(NoUnits::Io(error)),
-                    Some(Broken::Stream(class, text)) => return refused(reject(class, text, document), content),
+                    Some(Broken::Stream(class, text)) => {
+                        return refused(reject(class, text, document), content);
+                    }
                     None if document.len() > DOCUMENT_BYTES_MAX => {
-                        let text = format!("the document has more than {DOCUMENT_BYTES_MAX} bytes; split it, or write JSON Lines");
+                        let text = format!(
+                            "the document has more than {DOCUMENT_BYTES_MAX} bytes; split it, or write JSON Lines"
+                        );
                         return refused(reject("oversized", text, Vec::new()), content);
                     }
                     None => {}
                 }
                 match parser.split(document) {
                     Ok((text, pieces)) => {
-                        let end = pieces.last().map_or(Position { line: 1, byte: 0 }, |piece| piece.position);
-                        (Cut::Pieces { text, pieces, next: 0, content, finish: Finish::Complete }, end)
+                        let end = pieces
+                            .last()
+                            .map_or(Position { line: 1, byte: 0 }, |piece| piece.position);
+                        (
+                            Cut::Pieces {
+                                text,
+                                pieces,
+                                next: 0,
+                                content,
+                                finish: Finish::Complete,
+                            },
+                            end,
+                        )
                     }
                     Err(reject) => return refused(reject, content),
                 }
             }
         };
-        Ok(Self { cut, unit: Vec::new(), sha256: Sha256::new(), bytes: 0, count: 0, end })
+        Ok(Self {
+            cut,
+            unit: Vec::new(),
+            sha256: Sha256::new(),
+            bytes: 0,
+            count: 0,
+            end,
+        })
     }
 
     /// The unit that [`Units::next`] spoke of.
@@ -103,7 +141,13 @@ impl Units {
     pub(super) fn next(&mut self) -> Result<Next, std::io::Error> {
         self.unit.clear();
         let next = match &mut self.cut {
-            Cut::Pieces { text, pieces, next, finish, .. } => match pieces.get(*next) {
+            Cut::Pieces {
+                text,
+                pieces,
+                next,
+                finish,
+                ..
+            } => match pieces.get(*next) {
                 None => return Ok(Next::End(finish.clone())),
                 Some(piece) => {
                     *next += 1;
@@ -119,7 +163,7 @@ impl Units {
             Cut::Lines(lines) => {
                 let storage = lines.content().storage;
                 let position = lines.position();
-                match lines.next() {
+                match lines.next_line() {
                     Ok(None) => return Ok(Next::End(Finish::Complete)),
                     Ok(Some((position, Line::Whole(line)))) => {
                         self.unit.extend_from_slice(line);
@@ -134,11 +178,17 @@ impl Units {
                         self.unit.extend_from_slice(line);
                         Next::Unit(position)
                     }
-                    Ok(Some((_, Line::Partial(line)))) => return Ok(Next::End(Finish::PartialLine(line.to_vec()))),
+                    Ok(Some((_, Line::Partial(line)))) => {
+                        return Ok(Next::End(Finish::PartialLine(line.to_vec())));
+                    }
                     Err(Broken::Io(error)) => return Err(error),
                     Err(Broken::Stream(class, text)) => {
                         self.end = position;
-                        return Ok(Next::End(Finish::Broken(class, text, lines.rest().to_vec())));
+                        return Ok(Next::End(Finish::Broken(
+                            class,
+                            text,
+                            lines.rest().to_vec(),
+                        )));
                     }
                 }
             }

@@ -7,7 +7,6 @@ use cairn_avro::contract;
 use cairn_avro::record::{DeadLetter, FilePosition, IngestProgress};
 use cairn_avro::{codec, frame};
 use cairn_bus::{Fault, Headers, Offsets, Outgoing, SchemaRegistry, Session, TopicState};
-use cairn_operators::admit;
 use cairn_topics::handle::{DEADLETTER, INGEST_PROGRESS};
 use cairn_topics::{Keyed, ingress_name, partition_of, run_key};
 use std::collections::BTreeMap;
@@ -74,7 +73,18 @@ impl<'a> Writer<'a> {
         recipient: &'a Recipient,
     ) -> Self {
         let (targets, key) = (BTreeMap::new(), Default::default());
-        Self { session, registry, topics, targets, tenant, traceparent, recipient, key, bytes: 0, records: 0 }
+        Self {
+            session,
+            registry,
+            topics,
+            targets,
+            tenant,
+            traceparent,
+            recipient,
+            key,
+            bytes: 0,
+            records: 0,
+        }
     }
 
     /// The session, for reading.
@@ -82,13 +92,28 @@ impl<'a> Writer<'a> {
         self.session.as_mut()
     }
 
-    fn target(&mut self, topic: &'static str, entry: &contract::Entry) -> Result<&Target, IngestError> {
+    fn target(
+        &mut self,
+        topic: &'static str,
+        entry: &contract::Entry,
+    ) -> Result<&Target, IngestError> {
         if !self.targets.contains_key(topic) {
-            let ingress = cairn_topics::find(topic).is_some_and(|found| found.family == cairn_topics::Family::Ingress);
-            let name = if ingress { ingress_name(self.tenant, topic) } else { topic.to_owned() };
+            let ingress = cairn_topics::find(topic)
+                .is_some_and(|found| found.family == cairn_topics::Family::Ingress);
+            let name = if ingress {
+                ingress_name(self.tenant, topic)
+            } else {
+                topic.to_owned()
+            };
             let state = self.topics.get(&name).ok_or_else(|| missing(&name))?;
-            let schema_id = self.registry.id_of(&contract::subject(&name), entry.schema)?;
-            let target = Target { name: name.into(), partitions: state.partitions, schema_id };
+            let schema_id = self
+                .registry
+                .id_of(&contract::subject(&name), entry.schema)?;
+            let target = Target {
+                name: name.into(),
+                partitions: state.partitions,
+                schema_id,
+            };
             self.targets.insert(topic, target);
         }
         Ok(&self.targets[topic])
@@ -121,16 +146,35 @@ impl<'a> Writer<'a> {
         }
         let key = self.key.1.clone().into_bytes();
         let partition = partition_of(&self.key.1, partitions);
-        self.send(Outgoing { topic: name, partition, key: Some(key), value: Some(value), headers })
+        self.send(Outgoing {
+            topic: name,
+            partition,
+            key: Some(key),
+            value: Some(value),
+            headers,
+        })
     }
 
     /// Sends the dead letter of a reject; the headers keep what a replay needs to read the line again.
-    pub(crate) fn dead_letter(&mut self, reject: &Reject, origin: &Origin<'_>) -> Result<(), IngestError> {
+    pub(crate) fn dead_letter(
+        &mut self,
+        reject: &Reject,
+        origin: &Origin<'_>,
+    ) -> Result<(), IngestError> {
         let original = reject.original.as_slice();
         let sha256 = plaintext_sha256(original);
-        let position = format!("{}:{}:{}", origin.path, reject.position.line, reject.position.byte);
+        let position = format!(
+            "{}:{}:{}",
+            origin.path, reject.position.line, reject.position.byte
+        );
         let replay_of = origin.replay_of.unwrap_or_default();
-        let id = super::progress::digest(&[self.tenant, &position, reject.class, &hex(&sha256), replay_of]);
+        let id = super::progress::digest(&[
+            self.tenant,
+            &position,
+            reject.class,
+            &hex(&sha256),
+            replay_of,
+        ]);
         let mut headers = vec![(FORMAT_HEADER, origin.format), (RUN_HEADER, origin.run_id)];
         headers.extend(origin.replay_of.map(|id| (REPLAY_HEADER, id)));
         let letter = DeadLetter {
@@ -145,11 +189,17 @@ impl<'a> Writer<'a> {
             }),
             topic: reject.topic.clone(),
             excerpt: excerpt(original, EXCERPT_CHARS_MAX),
-            sealed: self.recipient.seal(original).map_err(|error| IngestError::Refused(error.to_string()))?,
+            sealed: self
+                .recipient
+                .seal(original)
+                .map_err(|error| IngestError::Refused(error.to_string()))?,
             sealed_recipient: self.recipient.as_str().to_owned(),
             plaintext_sha256: sha256.to_vec(),
             plaintext_bytes: original.len() as i64,
-            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect(),
+            headers: headers
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+                .collect(),
             operator: "ingest".to_owned(),
             operator_version: VERSION.to_owned(),
             traceparent: self.traceparent.map(str::to_owned),
@@ -159,13 +209,29 @@ impl<'a> Writer<'a> {
     }
 
     /// Sends a record as it was, to an ingress topic of this tenant.
-    pub(crate) fn raw(&mut self, topic: &str, key: Option<Vec<u8>>, value: Vec<u8>, headers: Headers) -> Result<(), IngestError> {
+    pub(crate) fn raw(
+        &mut self,
+        topic: &str,
+        key: Option<Vec<u8>>,
+        value: Vec<u8>,
+        headers: Headers,
+    ) -> Result<(), IngestError> {
         let name = ingress_name(self.tenant, topic);
-        let partitions = self.topics.get(&name).map(|state| state.partitions).ok_or_else(|| missing(&name))?;
+        let partitions = self
+            .topics
+            .get(&name)
+            .map(|state| state.partitions)
+            .ok_or_else(|| missing(&name))?;
         // ingress promises no placement; a record without a key goes where its bytes say
         let place = key.as_deref().unwrap_or(&value);
         let partition = (cairn_topics::murmur2(place) & 0x7fff_ffff) % partitions;
-        self.send(Outgoing { topic: name.into(), partition, key, value: Some(value), headers })
+        self.send(Outgoing {
+            topic: name.into(),
+            partition,
+            key,
+            value: Some(value),
+            headers,
+        })
     }
 
     /// Sends the progress that covers everything sent before it.
@@ -181,7 +247,13 @@ impl<'a> Writer<'a> {
         codec::encode(record, &mut value).map_err(unencodable)?;
         let partition = partition_of(&record.partition_key(), partitions);
         let key = record.record_key().into_bytes();
-        self.send(Outgoing { topic: name, partition, key: Some(key), value: Some(value), headers: Vec::new() })
+        self.send(Outgoing {
+            topic: name,
+            partition,
+            key: Some(key),
+            value: Some(value),
+            headers: Vec::new(),
+        })
     }
 
     /// Makes everything sent since the last commit visible, together.
@@ -195,16 +267,22 @@ impl<'a> Writer<'a> {
     pub(crate) fn close(self) -> Result<(), IngestError> {
         /// A writer only has its own transaction to abort.
         const CLOSE_SECONDS: u64 = 5;
-        Ok(self.session.close(std::time::Duration::from_secs(CLOSE_SECONDS))?)
+        Ok(self
+            .session
+            .close(std::time::Duration::from_secs(CLOSE_SECONDS))?)
     }
 }
 
 fn missing(topic: &str) -> IngestError {
-    IngestError::Fault(Fault::Config(format!("topic {topic} does not exist; `cairn topics apply` creates what is missing")))
+    IngestError::Fault(Fault::Config(format!(
+        "topic {topic} does not exist; `cairn topics apply` creates what is missing"
+    )))
 }
 
 fn unencodable(error: codec::Fault) -> IngestError {
-    IngestError::Fault(Fault::Config(format!("{error}; this is a bug, please report it")))
+    IngestError::Fault(Fault::Config(format!(
+        "{error}; this is a bug, please report it"
+    )))
 }
 
 /// Bytes as hexadecimal digits.

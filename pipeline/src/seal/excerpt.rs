@@ -23,8 +23,12 @@ fn vocabulary() -> &'static BTreeSet<String> {
     static VOCABULARY: OnceLock<BTreeSet<String>> = OnceLock::new();
     VOCABULARY.get_or_init(|| {
         let entries = cairn_avro::contract::all();
-        let fields = entries.iter().flat_map(|entry| entry.field_names().iter().copied());
-        let topics = entries.iter().flat_map(|entry| entry.topics.iter().copied());
+        let fields = entries
+            .iter()
+            .flat_map(|entry| entry.field_names().iter().copied());
+        let topics = entries
+            .iter()
+            .flat_map(|entry| entry.topics.iter().copied());
         fields
             .chain(topics)
             .flat_map(|name| name.split(['_', '.']))
@@ -61,7 +65,11 @@ pub fn excerpt(original: &[u8], chars_max: usize) -> String {
         let length = rest.find(|c| !word_character(c)).unwrap_or(rest.len());
         if length == 0 {
             let character = rest.chars().next().unwrap_or_default();
-            out.push(if character.is_control() { ' ' } else { character });
+            out.push(if character.is_control() {
+                ' '
+            } else {
+                character
+            });
             rest = &rest[character.len_utf8()..];
         } else {
             show(&rest[..length], &mut out);
@@ -84,27 +92,42 @@ fn word_character(character: char) -> bool {
 fn member_name(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('"')?;
     let (name, behind) = inner.split_once('"')?;
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
     let shown = plain
         && !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
-        && !name.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
+        && !name
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_digit())
         && digits_max(name) <= 4
         && behind.trim_start().starts_with(':');
     shown.then_some(name)
 }
 
 fn digits_max(text: &str) -> usize {
-    text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0)
+    text.split(|c: char| !c.is_ascii_digit())
+        .map(str::len)
+        .max()
+        .unwrap_or(0)
 }
 
 /// A word, or its length.
 fn show(word: &str, out: &mut String) {
-    let digits = word.trim_end_matches("ms").trim_end_matches(['%', 's', '/', '.']);
+    let digits = word
+        .trim_end_matches("ms")
+        .trim_end_matches(['%', 's', '/', '.']);
     let number = digits.parse::<f64>().is_ok() && word.is_ascii();
     let decimals = digits.contains('.');
-    let known = |part: &str| part.is_empty() || vocabulary().contains(&part.to_ascii_lowercase()) || part.parse::<u16>().is_ok();
-    let words = word.split(['_', '-', '.', '/', '%']).all(known) && !word.contains(['@', '\\', '#', '$', '&', '~', '+']);
+    let known = |part: &str| {
+        part.is_empty()
+            || vocabulary().contains(&part.to_ascii_lowercase())
+            || part.parse::<u16>().is_ok()
+    };
+    let words = word.split(['_', '-', '.', '/', '%']).all(known)
+        && !word.contains(['@', '\\', '#', '$', '&', '~', '+']);
     if number && (decimals || digits_max(digits) <= DIGITS_MAX) || words {
         out.push_str(word);
     } else {
@@ -132,15 +155,28 @@ mod tests {
     fn what_people_wrote_does_not_come_through() {
         let row = r#"{"prompt":"My name is Mia Li, mia.li@example.com","key":"sk-live-0123456789abcdef","card":4111111111111111,"n":3}"#;
         let shown = excerpt(row.as_bytes(), 512);
-        for secret in ["Mia", "example", "sk-live", "0123456789abcdef", "4111111111111111"] {
+        for secret in [
+            "Mia",
+            "example",
+            "sk-live",
+            "0123456789abcdef",
+            "4111111111111111",
+        ] {
             assert!(!shown.contains(secret), "{shown}");
         }
-        assert!(shown.starts_with(r#"{"prompt":"<2> name "#) && shown.ends_with(r#""card":<16>,"n":3}"#), "{shown}");
+        assert!(
+            shown.starts_with(r#"{"prompt":"<2> name "#)
+                && shown.ends_with(r#""card":<16>,"n":3}"#),
+            "{shown}"
+        );
     }
 
     #[test]
     fn frames_and_bytes_are_only_described() {
-        assert_eq!(excerpt(&[0, 0, 0, 0, 7, 1, 2], 512), "<frame: schema id 7, 7 bytes>");
+        assert_eq!(
+            excerpt(&[0, 0, 0, 0, 7, 1, 2], 512),
+            "<frame: schema id 7, 7 bytes>"
+        );
         assert_eq!(excerpt(&[0xff, 0xfe], 512), "<2 bytes, no text>");
         assert_eq!(excerpt(b"", 512), "");
     }

@@ -6,7 +6,8 @@ use cairn_avro::{codec, frame};
 use cairn_bus::embedded::EmbeddedLog;
 use cairn_bus::registry::{MemoryStore, StoreRegistry};
 use cairn_bus::{
-    Cleanup, Fault, Log, Membership, Offsets, Outgoing, Poll, Reader, Record, Session, TopicPartition, TopicSpec, TopicState,
+    Cleanup, Fault, Log, Membership, Offsets, Outgoing, Poll, Reader, Record, Session,
+    TopicPartition, TopicSpec, TopicState,
 };
 use cairn_pipeline::ingest::source::{Files, Found, Place};
 use cairn_pipeline::ingest::{IngestError, Options, SourceSummary, Step, ingest, ingest_from};
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 /// How a commit breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Break {
+pub(crate) enum Break {
     Abort,
     UnknownDone,
     UnknownUndone,
@@ -28,14 +29,14 @@ pub enum Break {
 }
 
 /// A log whose commits can be broken, once.
-pub struct BreakingLog {
+pub(crate) struct BreakingLog {
     log: EmbeddedLog,
     next: Arc<Mutex<Option<(u32, Break)>>>,
 }
 
 impl BreakingLog {
     /// The commit of this number from now on breaks.
-    pub fn break_commit(&self, number: u32, how: Break) {
+    pub(crate) fn break_commit(&self, number: u32, how: Break) {
         *self.next.lock().expect("no test panics within") = Some((number, how));
     }
 }
@@ -51,7 +52,10 @@ impl Log for BreakingLog {
         self.log.create(wanted)
     }
     fn open(&self, who: Membership) -> Result<Box<dyn Session>, Fault> {
-        Ok(Box::new(BreakingSession { session: self.log.open(who)?, next: self.next.clone() }))
+        Ok(Box::new(BreakingSession {
+            session: self.log.open(who)?,
+            next: self.next.clone(),
+        }))
     }
     fn reader(&self) -> Result<Box<dyn Reader>, Fault> {
         self.log.reader()
@@ -76,7 +80,11 @@ impl Session for BreakingSession {
     fn committed(&mut self, parts: &[TopicPartition]) -> Result<Offsets, Fault> {
         self.session.committed(parts)
     }
-    fn read_to_end(&mut self, part: &TopicPartition, each: &mut dyn FnMut(Record)) -> Result<i64, Fault> {
+    fn read_to_end(
+        &mut self,
+        part: &TopicPartition,
+        each: &mut dyn FnMut(Record),
+    ) -> Result<i64, Fault> {
         self.session.read_to_end(part, each)
     }
     fn send(&mut self, out: Outgoing) -> Result<(), Fault> {
@@ -96,7 +104,10 @@ impl Session for BreakingSession {
         };
         match how {
             None => self.session.commit(offsets),
-            Some(Break::UnknownDone) => self.session.commit(offsets).and(Err(Fault::Unknown("told to".into()))),
+            Some(Break::UnknownDone) => self
+                .session
+                .commit(offsets)
+                .and(Err(Fault::Unknown("told to".into()))),
             Some(how) => {
                 self.session.abort()?;
                 Err(match how {
@@ -131,26 +142,42 @@ impl Session for BreakingSession {
 }
 
 /// A log, its registry, and a directory for files.
-pub struct Bench {
+pub(crate) struct Bench {
     directory: tempfile::TempDir,
-    pub log: BreakingLog,
-    pub registry: StoreRegistry<MemoryStore>,
-    pub identity: Identity,
-    pub options: Options,
+    pub(crate) log: BreakingLog,
+    pub(crate) registry: StoreRegistry<MemoryStore>,
+    pub(crate) identity: Identity,
+    pub(crate) options: Options,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("there is room");
         let log = EmbeddedLog::open(directory.path().join("log")).expect("it opens");
         let mut wanted = Vec::new();
         for topic in cairn_topics::catalogue() {
             let compact = topic.is_compacted();
-            let cleanup = if compact { Cleanup::Compact } else { Cleanup::Delete { retention_ms: -1 } };
-            let partitions = if topic.family == cairn_topics::Family::Ingress { 4 } else { topic.partitions };
-            let tenants: &[&str] = if topic.family == cairn_topics::Family::Ingress { &["default", "acme"] } else { &["default"] };
+            let cleanup = if compact {
+                Cleanup::Compact
+            } else {
+                Cleanup::Delete { retention_ms: -1 }
+            };
+            let partitions = if topic.family == cairn_topics::Family::Ingress {
+                4
+            } else {
+                topic.partitions
+            };
+            let tenants: &[&str] = if topic.family == cairn_topics::Family::Ingress {
+                &["default", "acme"]
+            } else {
+                &["default"]
+            };
             wanted.extend(tenants.iter().map(|tenant| {
-                let name = if tenants.len() > 1 { cairn_topics::ingress_name(tenant, topic.name) } else { topic.name.to_owned() };
+                let name = if tenants.len() > 1 {
+                    cairn_topics::ingress_name(tenant, topic.name)
+                } else {
+                    topic.name.to_owned()
+                };
                 TopicSpec::new(name, partitions, cleanup)
             }));
         }
@@ -159,65 +186,100 @@ impl Bench {
         let recipient = identity.recipient().parse().expect("it is one");
         Self {
             directory,
-            log: BreakingLog { log, next: Arc::default() },
+            log: BreakingLog {
+                log,
+                next: Arc::default(),
+            },
             registry: StoreRegistry(MemoryStore::default()),
             identity,
             options: Options::new(Vec::new(), recipient),
         }
     }
 
-    pub fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).to_string_lossy().into_owned()
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.directory
+            .path()
+            .join(name)
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// Writes a file; returns its path.
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
-        std::fs::create_dir_all(Path::new(&path).parent().expect("it has one")).expect("there is room");
+        std::fs::create_dir_all(Path::new(&path).parent().expect("it has one"))
+            .expect("there is room");
         std::fs::write(&path, content).expect("there is room");
         path
     }
 
-    pub fn try_ingest(
+    pub(crate) fn try_ingest(
         &self,
         sources: &[&str],
         each: &mut dyn FnMut(&Step<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<SourceSummary>, IngestError> {
         let sources = sources.iter().map(|source| (*source).to_owned()).collect();
-        ingest(&self.log, &self.registry, &Options { sources, ..self.options.clone() }, each)
+        ingest(
+            &self.log,
+            &self.registry,
+            &Options {
+                sources,
+                ..self.options.clone()
+            },
+            each,
+        )
     }
 
     /// Ingests one source.
-    pub fn ingest(&self, sources: &[&str]) -> SourceSummary {
-        self.try_ingest(sources, &mut |_| ControlFlow::Continue(())).expect("it works").remove(0)
+    pub(crate) fn ingest(&self, sources: &[&str]) -> SourceSummary {
+        self.try_ingest(sources, &mut |_| ControlFlow::Continue(()))
+            .expect("it works")
+            .remove(0)
     }
 
     /// Ingests what standard input holds.
-    pub fn pipe(&self, content: Vec<u8>) -> SourceSummary {
+    pub(crate) fn pipe(&self, content: Vec<u8>) -> SourceSummary {
         struct Pipe(Mutex<Option<Vec<u8>>>);
         impl Place for Pipe {
-            fn list(&self, argument: &str) -> Result<Vec<Found>, cairn_pipeline::ingest::format::Refusal> {
+            fn list(
+                &self,
+                argument: &str,
+            ) -> Result<Vec<Found>, cairn_pipeline::ingest::format::Refusal> {
                 Files.list(argument)
             }
             fn open(&self, _: &str) -> std::io::Result<Box<dyn Read>> {
-                let content = self.0.lock().expect("no test panics within").take().expect("it can be read only once");
+                let content = self
+                    .0
+                    .lock()
+                    .expect("no test panics within")
+                    .take()
+                    .expect("it can be read only once");
                 Ok(Box::new(Cursor::new(content)))
             }
         }
-        let options = Options { sources: vec!["-".into()], ..self.options.clone() };
+        let options = Options {
+            sources: vec!["-".into()],
+            ..self.options.clone()
+        };
         let pipe = Pipe(Mutex::new(Some(content)));
-        ingest_from(&pipe, &self.log, &self.registry, &options, &mut |_| ControlFlow::Continue(())).expect("it works").remove(0)
+        ingest_from(&pipe, &self.log, &self.registry, &options, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .expect("it works")
+        .remove(0)
     }
 
     /// Everything in a topic.
-    pub fn raw(&self, topic: &str) -> Vec<Record> {
+    pub(crate) fn raw(&self, topic: &str) -> Vec<Record> {
         let mut reader = self.log.reader().expect("it opens");
         let ends = reader.ends(&[topic]).expect("it is there");
         let mut found = Vec::new();
         for (part, (start, end)) in ends {
             let mut from = Offsets::from([(part.clone(), start)]);
             while from[&part] < end {
-                let (records, next) = reader.read(&from, Duration::from_secs(5), 10_000).expect("it can be read");
+                let (records, next) = reader
+                    .read(&from, Duration::from_secs(5), 10_000)
+                    .expect("it can be read");
                 found.extend(records);
                 from.extend(next);
             }
@@ -225,59 +287,91 @@ impl Bench {
         found
     }
 
-    pub fn records<T: AvroRecord>(&self, topic: &str) -> Vec<T> {
+    pub(crate) fn records<T: AvroRecord>(&self, topic: &str) -> Vec<T> {
         self.raw(topic)
             .iter()
             .map(|record| {
-                let framed = frame::split(record.value.as_deref().expect("it has a value")).expect("it is framed");
+                let framed = frame::split(record.value.as_deref().expect("it has a value"))
+                    .expect("it is framed");
                 codec::decode(framed.body).expect("it is a record")
             })
             .collect()
     }
 
     /// The payloads of an ingress topic.
-    pub fn payloads(&self, topic: &str) -> Vec<Payload> {
+    pub(crate) fn payloads(&self, topic: &str) -> Vec<Payload> {
         match topic.rsplit('.').next() {
-            Some("config") => self.records(topic).into_iter().map(|record| Payload::RunConfig(Box::new(record))).collect(),
-            Some("lifecycle") => self.records(topic).into_iter().map(Payload::RunLifecycle).collect(),
-            _ => self.records(topic).into_iter().map(Payload::TrainingTelemetry).collect(),
+            Some("config") => self
+                .records(topic)
+                .into_iter()
+                .map(|record| Payload::RunConfig(Box::new(record)))
+                .collect(),
+            Some("lifecycle") => self
+                .records(topic)
+                .into_iter()
+                .map(Payload::RunLifecycle)
+                .collect(),
+            _ => self
+                .records(topic)
+                .into_iter()
+                .map(Payload::TrainingTelemetry)
+                .collect(),
         }
     }
 
     /// The steps on `telemetry.training`, sorted.
-    pub fn steps(&self) -> Vec<i64> {
+    pub(crate) fn steps(&self) -> Vec<i64> {
         let steps = |payload| match payload {
             Payload::TrainingTelemetry(step) => Some(step.step),
             _ => None,
         };
-        let mut steps: Vec<i64> = self.payloads("telemetry.training").into_iter().filter_map(steps).collect();
+        let mut steps: Vec<i64> = self
+            .payloads("telemetry.training")
+            .into_iter()
+            .filter_map(steps)
+            .collect();
         steps.sort_unstable();
         steps
     }
 }
 
 /// Lines of llm.c for these steps.
-pub fn llmc(steps: Range<i64>) -> Vec<u8> {
-    steps.flat_map(|step| format!("s:{step} trl:{}.{:04} lr:0.0001 norm:1.5\n", 3, step * 7919 % 10_000).into_bytes()).collect()
+pub(crate) fn llmc(steps: Range<i64>) -> Vec<u8> {
+    steps
+        .flat_map(|step| {
+            format!(
+                "s:{step} trl:{}.{:04} lr:0.0001 norm:1.5\n",
+                3,
+                step * 7919 % 10_000
+            )
+            .into_bytes()
+        })
+        .collect()
 }
 
-pub fn gzip(text: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(text).expect("memory takes it");
     encoder.finish().expect("memory takes it")
 }
 
 /// SHA-256 of a file, as `sha256sum` prints it.
-pub fn sha256(path: &str) -> String {
+pub(crate) fn sha256(path: &str) -> String {
     let digest = cairn_pipeline::seal::plaintext_sha256(&std::fs::read(path).expect("it is there"));
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The shared real data beside the checkout; says so where it is not there.
-pub fn shared(name: &str) -> Option<PathBuf> {
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let named = std::env::var_os("CAIRN_SHARED").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|base| base.join("shared"));
-    let found = named.into_iter().chain(beside).map(|root| root.join("data").join(name)).find(|path| path.exists());
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|base| base.join("shared"));
+    let found = named
+        .into_iter()
+        .chain(beside)
+        .map(|root| root.join("data").join(name))
+        .find(|path| path.exists());
     if found.is_none() {
         println!("skipped: shared data {name} is not at hand; set CAIRN_SHARED");
     }
@@ -285,11 +379,18 @@ pub fn shared(name: &str) -> Option<PathBuf> {
 }
 
 /// CPU seconds of this process so far, all threads; 0 where the system does not say.
-pub fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     /// Clock ticks a second: 100 on every Linux that Rust runs on.
     const TICKS: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> =
-        stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
+    let fields: Vec<f64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|f| f.parse().ok())
+        .collect();
     fields.iter().sum::<f64>() / TICKS
 }

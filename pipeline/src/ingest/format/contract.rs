@@ -25,10 +25,15 @@ impl Format for Contract {
         /// Lines looked at: the first ones may be broken.
         const LINES: usize = 50;
         let mut objects = 0;
-        for line in whole_lines(head).take(LINES).filter(|line| line.trim_ascii_start().starts_with(b"{")) {
+        for line in whole_lines(head)
+            .take(LINES)
+            .filter(|line| line.trim_ascii_start().starts_with(b"{"))
+        {
             let quoted = quoted_numbers(line);
             let line = quoted.as_deref().unwrap_or(line);
-            let Ok(serde_json::Value::Object(row)) = serde_json::from_slice(line) else { continue };
+            let Ok(serde_json::Value::Object(row)) = serde_json::from_slice(line) else {
+                continue;
+            };
             // one line that holds a whole trainer state, or rows of something else
             if row.contains_key("log_history") {
                 continue;
@@ -38,7 +43,11 @@ impl Format for Contract {
             }
             objects += 1;
         }
-        if objects > 0 { Confidence::Perhaps("its lines are JSON objects, but none has a run_id") } else { Confidence::No }
+        if objects > 0 {
+            Confidence::Perhaps("its lines are JSON objects, but none has a run_id")
+        } else {
+            Confidence::No
+        }
     }
 
     fn names_its_runs(&self) -> bool {
@@ -46,7 +55,9 @@ impl Format for Contract {
     }
 
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
-        let run_id = setup.run_id_given.then(|| serde_json::Value::from(setup.run_id.clone()).to_string());
+        let run_id = setup
+            .run_id_given
+            .then(|| serde_json::Value::from(setup.run_id.clone()).to_string());
         Ok(Box::new(Lines { run_id }))
     }
 }

@@ -23,15 +23,27 @@ impl Format for LlmC {
 
     fn detect(&self, head: &[u8]) -> Confidence {
         let measured = |line: &[u8]| {
-            trimmed(line).as_deref().and_then(step_of).is_some_and(|(_, rest)| {
-                ["trl:", "tel:", "eval:"].iter().any(|key| rest.trim_start().starts_with(key))
-            })
+            trimmed(line)
+                .as_deref()
+                .and_then(step_of)
+                .is_some_and(|(_, rest)| {
+                    ["trl:", "tel:", "eval:"]
+                        .iter()
+                        .any(|key| rest.trim_start().starts_with(key))
+                })
         };
-        if whole_lines(head).any(measured) { Confidence::Sure } else { Confidence::No }
+        if whole_lines(head).any(measured) {
+            Confidence::Sure
+        } else {
+            Confidence::No
+        }
     }
 
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
-        Ok(Box::new(Lines { setup: setup.clone(), restarts: Restarts::new(setup.attempt) }))
+        Ok(Box::new(Lines {
+            setup: setup.clone(),
+            restarts: Restarts::new(setup.attempt),
+        }))
     }
 }
 
@@ -64,25 +76,34 @@ impl Parser for Lines {
 
 impl Lines {
     fn measurement(&mut self, step: &str, rest: &str) -> Result<Payload, String> {
-        let step: i64 = step.parse().map_err(|_| format!("step {step} is beyond any run; the line is damaged"))?;
+        let step: i64 = step
+            .parse()
+            .map_err(|_| format!("step {step} is beyond any run; the line is damaged"))?;
         let mut loss = Number::ABSENT;
         let mut validation = Number::ABSENT;
         let mut norm = Number::ABSENT;
         let mut rate = None;
         let mut accuracy = None;
         for part in rest.split_ascii_whitespace() {
-            let (key, text) = part
-                .split_once(':')
-                .ok_or_else(|| format!("{part:?} is no key:value of llm.c; the line is damaged or of another format"))?;
-            let number = Number::read(text)
-                .ok_or_else(|| format!("{key} is {text:?}, which is no number; the line is damaged"))?;
+            let (key, text) = part.split_once(':').ok_or_else(|| {
+                format!(
+                    "{part:?} is no key:value of llm.c; the line is damaged or of another format"
+                )
+            })?;
+            let number = Number::read(text).ok_or_else(|| {
+                format!("{key} is {text:?}, which is no number; the line is damaged")
+            })?;
             match key {
                 "trl" => loss = number,
                 "tel" => validation = number,
                 "norm" => norm = number,
                 "lr" => rate = number.value,
                 "eval" => accuracy = Some(number),
-                _ => return Err(format!("llm.c knows no measurement {key:?}; the line is of another format")),
+                _ => {
+                    return Err(format!(
+                        "llm.c knows no measurement {key:?}; the line is of another format"
+                    ));
+                }
             }
         }
         let run_id = self.setup.run_id.clone();
@@ -123,6 +144,8 @@ impl Lines {
     }
 
     fn tokens(&self, step: i64) -> Option<i64> {
-        self.setup.batch_tokens.and_then(|batch| batch.checked_mul(step))
+        self.setup
+            .batch_tokens
+            .and_then(|batch| batch.checked_mul(step))
     }
 }

@@ -39,7 +39,9 @@ impl Format for Megatron {
         }
         match (sure, perhaps) {
             (true, _) => Confidence::Sure,
-            (_, true) => Confidence::Perhaps("a line with bars speaks of iterations, but has no k/K"),
+            (_, true) => {
+                Confidence::Perhaps("a line with bars speaks of iterations, but has no k/K")
+            }
             _ => Confidence::No,
         }
     }
@@ -93,7 +95,11 @@ fn iteration(part: &str) -> Option<(&str, &str)> {
     let at = part.find("iteration ")?;
     let before = part[..at].trim_end();
     // in front of the word may stand what a launcher puts there: `[default7]:`, `12:`, `[2024-01-31 12:00:00]`
-    if before.chars().last().is_some_and(|last| !matches!(last, ':' | ']' | '>')) {
+    if before
+        .chars()
+        .last()
+        .is_some_and(|last| !matches!(last, ':' | ']' | '>'))
+    {
         return None;
     }
     let (step, rest) = digits(&part[at + "iteration ".len()..])?;
@@ -112,7 +118,8 @@ impl<'a> Line<'a> {
         }
         let at = line.find("steps: ")?;
         let rest = &line[at..];
-        (digits(&rest["steps: ".len()..]).is_some() && rest.contains("loss: ")).then_some(Line::Steps { rest })
+        (digits(&rest["steps: ".len()..]).is_some() && rest.contains("loss: "))
+            .then_some(Line::Steps { rest })
     }
 }
 
@@ -166,19 +173,34 @@ impl Parser for Lines {
 impl Lines {
     /// Learns the sequence length from the list of arguments: `seq_length ........ 2048`.
     fn argument(&mut self, text: &str) {
-        let Some(at) = text.find("seq_length .") else { return };
-        let value = text[at..].rsplit(' ').next().and_then(|value| value.parse().ok());
+        let Some(at) = text.find("seq_length .") else {
+            return;
+        };
+        let value = text[at..]
+            .rsplit(' ')
+            .next()
+            .and_then(|value| value.parse().ok());
         self.sequence_tokens = self.sequence_tokens.or(value);
     }
 
-    fn iteration(&mut self, line: &str, step: &str, planned: &str) -> Result<TrainingTelemetry, String> {
-        let mut telemetry = TrainingTelemetry { step: whole("iteration", step)?, ..TrainingTelemetry::default() };
+    fn iteration(
+        &mut self,
+        line: &str,
+        step: &str,
+        planned: &str,
+    ) -> Result<TrainingTelemetry, String> {
+        let mut telemetry = TrainingTelemetry {
+            step: whole("iteration", step)?,
+            ..TrainingTelemetry::default()
+        };
         let mut loss = None;
         let mut parts = 0;
         // what stands behind the last bar has no bar of its own: nothing, or a part that was cut
         let closed = line.rfind('|').map_or("", |end| &line[..end]);
         for part in closed.split('|').filter(|part| iteration(part).is_none()) {
-            let Some((name, text)) = part.rsplit_once(':') else { continue };
+            let Some((name, text)) = part.rsplit_once(':') else {
+                continue;
+            };
             // a launcher may put its own colons in front of the first part
             let name = name.rsplit("]:").next().unwrap_or(name).trim();
             parts += 1;
@@ -202,7 +224,11 @@ impl Lines {
         so_far(&mut self.nan, &mut telemetry.nan_steps);
         let loss = loss.unwrap_or(Number {
             value: None,
-            state: if nan { NumberState::Nan } else { NumberState::Missing },
+            state: if nan {
+                NumberState::Nan
+            } else {
+                NumberState::Missing
+            },
         });
         (telemetry.loss, telemetry.loss_state) = (loss.value, loss.state);
         self.iterations = true;
@@ -215,13 +241,17 @@ impl Lines {
         match name {
             "consumed samples" => {
                 let samples = whole(name, text)?;
-                let tokens = self.sequence_tokens.and_then(|length| samples.checked_mul(length));
+                let tokens = self
+                    .sequence_tokens
+                    .and_then(|length| samples.checked_mul(length));
                 telemetry.tokens = telemetry.tokens.or(tokens);
             }
             "consumed tokens" => telemetry.tokens = Some(whole(name, text)?),
             "global batch size" => {
                 let samples = whole(name, text)?;
-                telemetry.batch_tokens = self.sequence_tokens.and_then(|length| samples.checked_mul(length));
+                telemetry.batch_tokens = self
+                    .sequence_tokens
+                    .and_then(|length| samples.checked_mul(length));
             }
             "elapsed time per iteration (ms)" => telemetry.step_time_ms = number(name, text)?.value,
             "elapsed time per iteration (s)" => {
@@ -247,20 +277,28 @@ impl Lines {
     }
 
     fn validation(&mut self, step: &str, rest: &str) -> Result<TrainingTelemetry, String> {
-        let mut telemetry = TrainingTelemetry { step: whole("iteration", step)?, ..TrainingTelemetry::default() };
+        let mut telemetry = TrainingTelemetry {
+            step: whole("iteration", step)?,
+            ..TrainingTelemetry::default()
+        };
         let mut found = false;
         let closed = rest.rfind('|').map_or("", |end| &rest[..end]);
         for part in closed.split('|') {
-            let Some((name, text)) = part.rsplit_once(':') else { continue };
+            let Some((name, text)) = part.rsplit_once(':') else {
+                continue;
+            };
             match name.trim() {
                 "lm loss value" | "lm_loss value" => {
                     let loss = number(name.trim(), text)?;
-                    (telemetry.validation_loss, telemetry.validation_loss_state) = (loss.value, loss.state);
+                    (telemetry.validation_loss, telemetry.validation_loss_state) =
+                        (loss.value, loss.state);
                     found = true;
                 }
                 "lm loss PPL" | "lm_loss PPL" => {
                     if let Some(perplexity) = number(name.trim(), text)?.value {
-                        telemetry.metrics.insert("validation_perplexity".into(), perplexity);
+                        telemetry
+                            .metrics
+                            .insert("validation_perplexity".into(), perplexity);
                     }
                 }
                 name => {
@@ -289,7 +327,9 @@ impl Lines {
                     let loss = number("loss", text)?;
                     (telemetry.loss, telemetry.loss_state) = (loss.value, loss.state);
                 }
-                "iter time (s)" => telemetry.step_time_ms = number("iter time", text)?.value.map(|s| s * 1e3),
+                "iter time (s)" => {
+                    telemetry.step_time_ms = number("iter time", text)?.value.map(|s| s * 1e3)
+                }
                 name => {
                     if let Some(value) = Number::read(text).and_then(|number| number.value) {
                         telemetry.metrics.insert(metric_name(name), value);
@@ -304,10 +344,12 @@ impl Lines {
 
 fn whole(name: &str, text: &str) -> Result<i64, String> {
     let text = text.trim();
-    text.parse().map_err(|_| format!("{name} is {text:?}, which is no whole number; the line is damaged"))
+    text.parse()
+        .map_err(|_| format!("{name} is {text:?}, which is no whole number; the line is damaged"))
 }
 
 fn number(name: &str, text: &str) -> Result<Number, String> {
     let text = text.trim();
-    Number::read(text).ok_or_else(|| format!("{name} is {text:?}, which is no number; the line is damaged"))
+    Number::read(text)
+        .ok_or_else(|| format!("{name} is {text:?}, which is no number; the line is damaged"))
 }

@@ -76,16 +76,41 @@ impl Out {
         self.identified(payload, None, position, original);
     }
 
-    fn identified(&mut self, mut payload: Payload, event_id: Option<String>, position: Position, original: &[u8]) {
+    fn identified(
+        &mut self,
+        mut payload: Payload,
+        event_id: Option<String>,
+        position: Position,
+        original: &[u8],
+    ) {
         let topic = payload.entry().topics[0];
         match admit::check(topic, &mut payload) {
-            Ok(()) => self.events.push(Event { payload, position, event_id }),
-            Err(rejection) => self.reject(rejection.class, rejection.text, topic, position, original),
+            Ok(()) => self.events.push(Event {
+                payload,
+                position,
+                event_id,
+            }),
+            Err(rejection) => {
+                self.reject(rejection.class, rejection.text, topic, position, original)
+            }
         }
     }
 
-    pub(super) fn reject(&mut self, class: &'static str, text: String, topic: &str, position: Position, original: &[u8]) {
-        self.rejects.push(Reject { class, text, topic: topic.to_owned(), position, original: original.to_vec() });
+    pub(super) fn reject(
+        &mut self,
+        class: &'static str,
+        text: String,
+        topic: &str,
+        position: Position,
+        original: &[u8],
+    ) {
+        self.rejects.push(Reject {
+            class,
+            text,
+            topic: topic.to_owned(),
+            position,
+            original: original.to_vec(),
+        });
     }
 }
 
@@ -243,9 +268,18 @@ pub fn named(name: &str) -> Result<&'static dyn Format, Refusal> {
 /// # Errors
 /// None or several are sure; says what was looked for and asks for `--format`.
 pub fn detect(head: &[u8], mapped: bool) -> Result<&'static dyn Format, Refusal> {
-    let asked = || FORMATS.into_iter().filter(|format| format.name().starts_with("mapped_") == mapped);
-    let found: Vec<_> = asked().map(|format| (format.detect(head), format)).collect();
-    let mut sure = found.iter().filter(|(confidence, _)| *confidence == Confidence::Sure).map(|(_, format)| *format);
+    let asked = || {
+        FORMATS
+            .into_iter()
+            .filter(|format| format.name().starts_with("mapped_") == mapped)
+    };
+    let found: Vec<_> = asked()
+        .map(|format| (format.detect(head), format))
+        .collect();
+    let mut sure = found
+        .iter()
+        .filter(|(confidence, _)| *confidence == Confidence::Sure)
+        .map(|(_, format)| *format);
     match (sure.next(), sure.next()) {
         (Some(format), None) => Ok(format),
         (Some(one), Some(other)) => Err(Refusal(format!(

@@ -31,20 +31,29 @@ impl Format for NanoGpt {
             Some(Line::Iteration(_, rest)) => rest.trim_start().starts_with("loss "),
             Some(Line::Evaluation(_, rest)) => rest.trim_start().starts_with("train loss "),
             Some(Line::Step(_, _, rest)) => rest.split_ascii_whitespace().any(|part| {
-                ["train_loss:", "val_loss:", "train_time:"].iter().any(|key| part.starts_with(key))
+                ["train_loss:", "val_loss:", "train_time:"]
+                    .iter()
+                    .any(|key| part.starts_with(key))
             }),
             None => false,
         }) {
             return Confidence::Sure;
         }
-        if whole_lines(head).filter_map(trimmed).any(|line| line.starts_with("step:") || line.starts_with("iter ")) {
+        if whole_lines(head)
+            .filter_map(trimmed)
+            .any(|line| line.starts_with("step:") || line.starts_with("iter "))
+        {
             return Confidence::Perhaps("lines begin with step or iter, but none has a loss");
         }
         Confidence::No
     }
 
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
-        Ok(Box::new(Lines { setup: setup.clone(), restarts: Restarts::new(setup.attempt), reached: None }))
+        Ok(Box::new(Lines {
+            setup: setup.clone(),
+            restarts: Restarts::new(setup.attempt),
+            reached: None,
+        }))
     }
 }
 
@@ -73,7 +82,10 @@ impl<'a> Line<'a> {
         };
         if let Some(rest) = line.strip_prefix("step:") {
             let (step, rest) = digits(rest)?;
-            let (planned, rest) = rest.strip_prefix('/').and_then(digits).unwrap_or(("", rest));
+            let (planned, rest) = rest
+                .strip_prefix('/')
+                .and_then(digits)
+                .unwrap_or(("", rest));
             return Some(Line::Step(step, planned, rest));
         }
         let (word, rest) = line.split_once(' ')?;
@@ -126,12 +138,21 @@ impl Lines {
         let step = match &line {
             Line::Iteration(step, _) | Line::Evaluation(step, _) | Line::Step(step, _, _) => *step,
         };
-        let step: i64 = step.parse().map_err(|_| format!("step {step} is beyond any run; the line is damaged"))?;
-        let mut telemetry = TrainingTelemetry { step, ..TrainingTelemetry::default() };
+        let step: i64 = step
+            .parse()
+            .map_err(|_| format!("step {step} is beyond any run; the line is damaged"))?;
+        let mut telemetry = TrainingTelemetry {
+            step,
+            ..TrainingTelemetry::default()
+        };
         match line {
             // `loss 3.5, time 135.42ms, mfu 12.30%`; the words come in pairs, a train loss has three
             Line::Iteration(_, rest) | Line::Evaluation(_, rest) => {
-                for part in rest.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                for part in rest
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                {
                     let (name, text) = part.rsplit_once(' ').ok_or_else(|| cut(part))?;
                     put(&mut telemetry, name.trim(), text)?;
                 }
@@ -142,13 +163,23 @@ impl Lines {
                     let (name, text) = part.split_once(':').ok_or_else(|| cut(part))?;
                     put(&mut telemetry, name, text)?;
                 }
-                if telemetry == (TrainingTelemetry { step, ..TrainingTelemetry::default() }) && !rest.contains(':') {
+                if telemetry
+                    == (TrainingTelemetry {
+                        step,
+                        ..TrainingTelemetry::default()
+                    })
+                    && !rest.contains(':')
+                {
                     return Err("the line names a step and no measurement; it was cut".into());
                 }
             }
         }
         if let Line::Iteration(..) | Line::Evaluation(..) = line
-            && telemetry == (TrainingTelemetry { step, ..TrainingTelemetry::default() })
+            && telemetry
+                == (TrainingTelemetry {
+                    step,
+                    ..TrainingTelemetry::default()
+                })
         {
             return Err("the line names a step and no loss; it was cut".into());
         }
@@ -164,7 +195,9 @@ impl Lines {
     }
 
     fn tokens(&self, step: i64) -> Option<i64> {
-        self.setup.batch_tokens.and_then(|batch| batch.checked_mul(step))
+        self.setup
+            .batch_tokens
+            .and_then(|batch| batch.checked_mul(step))
     }
 }
 
@@ -179,8 +212,8 @@ fn put(telemetry: &mut TrainingTelemetry, name: &str, text: &str) -> Result<(), 
         _ if text.ends_with('%') => (&text[..text.len() - 1], "%"),
         _ => (text, ""),
     };
-    let number =
-        Number::read(digits).ok_or_else(|| format!("{name} is {text:?}, which is no number; the line is damaged"))?;
+    let number = Number::read(digits)
+        .ok_or_else(|| format!("{name} is {text:?}, which is no number; the line is damaged"))?;
     match name {
         "loss" | "train loss" | "train_loss" => {
             telemetry.loss = number.value;
@@ -194,7 +227,9 @@ fn put(telemetry: &mut TrainingTelemetry, name: &str, text: &str) -> Result<(), 
         "mfu" => {
             // -100 % stands for "not measured yet"
             if let Some(percent) = number.value.filter(|percent| *percent >= 0.0) {
-                telemetry.metrics.insert("model_flops_utilization".into(), percent / 100.0);
+                telemetry
+                    .metrics
+                    .insert("model_flops_utilization".into(), percent / 100.0);
             }
         }
         "lr" | "learning_rate" => telemetry.learning_rate = number.value,
@@ -205,7 +240,11 @@ fn put(telemetry: &mut TrainingTelemetry, name: &str, text: &str) -> Result<(), 
         _ => {
             if let Some(value) = number.value {
                 let name = metric_name(name);
-                let name = if unit == "ms" && !name.ends_with("_ms") { name + "_ms" } else { name };
+                let name = if unit == "ms" && !name.ends_with("_ms") {
+                    name + "_ms"
+                } else {
+                    name
+                };
                 telemetry.metrics.insert(name, value);
             }
         }

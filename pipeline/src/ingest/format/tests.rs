@@ -10,8 +10,14 @@ use std::path::PathBuf;
 /// The shared real data beside the checkout; says so where it is not there.
 pub(super) fn shared(name: &str) -> Option<PathBuf> {
     let named = std::env::var_os("CAIRN_SHARED").map(PathBuf::from);
-    let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|base| base.join("shared"));
-    let found = named.into_iter().chain(beside).map(|root| root.join("data").join(name)).find(|path| path.exists());
+    let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|base| base.join("shared"));
+    let found = named
+        .into_iter()
+        .chain(beside)
+        .map(|root| root.join("data").join(name))
+        .find(|path| path.exists());
     if found.is_none() {
         println!("skipped: shared data {name} is not at hand; set CAIRN_SHARED");
     }
@@ -20,19 +26,28 @@ pub(super) fn shared(name: &str) -> Option<PathBuf> {
 
 /// Reads a text as a format.
 pub(super) fn read(name: &str, text: &[u8], setup: &Setup) -> Out {
-    let mut parser = named(name).and_then(|format| format.parser(setup)).expect("the setup fits");
+    let mut parser = named(name)
+        .and_then(|format| format.parser(setup))
+        .expect("the setup fits");
     let mut out = Out::default();
     let content = Content::new(Box::new(Cursor::new(text.to_vec()))).expect("memory can be read");
-    let Ok(mut units) = Units::new(content, parser.as_mut()) else { panic!("the document cannot be cut") };
+    let Ok(mut units) = Units::new(content, parser.as_mut()) else {
+        panic!("the document cannot be cut")
+    };
     while let Next::Unit(position) = units.next().expect("memory can be read") {
-        parser.unit(units.unit(), position, &mut out).expect("the source fits");
+        parser
+            .unit(units.unit(), position, &mut out)
+            .expect("the source fits");
     }
     parser.end(units.end(), &mut out).expect("the source fits");
     out
 }
 
 fn setup() -> Setup {
-    Setup { run_id: "r".into(), ..Setup::default() }
+    Setup {
+        run_id: "r".into(),
+        ..Setup::default()
+    }
 }
 
 pub(super) fn training(out: &Out) -> Vec<&TrainingTelemetry> {
@@ -88,9 +103,17 @@ const SAMPLES: [(&str, &str); 6] = [
 #[test]
 fn every_format_knows_its_own_and_no_other() {
     for (name, text) in SAMPLES {
-        for format in FORMATS.into_iter().filter(|format| !format.name().starts_with("mapped_")) {
+        for format in FORMATS
+            .into_iter()
+            .filter(|format| !format.name().starts_with("mapped_"))
+        {
             let sure = format.detect(text.as_bytes()) == Confidence::Sure;
-            assert_eq!(sure, format.name() == name, "{} looks at {name}", format.name());
+            assert_eq!(
+                sure,
+                format.name() == name,
+                "{} looks at {name}",
+                format.name()
+            );
         }
         assert_eq!(detect(text.as_bytes(), false).map(Format::name), Ok(name));
     }
@@ -116,18 +139,39 @@ fn a_cut_head_is_told_right_or_not_at_all() {
 
 #[test]
 fn what_is_no_log_is_refused_with_a_reason() {
-    let why = |text: &str, mapped| detect(text.as_bytes(), mapped).map(Format::name).expect_err("it is no log").0;
+    let why = |text: &str, mapped| {
+        detect(text.as_bytes(), mapped)
+            .map(Format::name)
+            .expect_err("it is no log")
+            .0
+    };
     assert!(why("", false).contains("nothing in its first lines"));
-    assert!(why("Copyright (c) 2024 Keller Jordan\n\nPermission is hereby granted\n", false).contains("--map"));
+    assert!(
+        why(
+            "Copyright (c) 2024 Keller Jordan\n\nPermission is hereby granted\n",
+            false
+        )
+        .contains("--map")
+    );
     assert!(why("{\"a\":1}\n{\"a\":2}\n", false).contains("none has a run_id"));
-    assert!(why("Format `s:<step> trl:<loss>` and\n* `step:k/K train_loss:x`\n", false).contains("nothing"));
+    assert!(
+        why(
+            "Format `s:<step> trl:<loss>` and\n* `step:k/K train_loss:x`\n",
+            false
+        )
+        .contains("nothing")
+    );
     assert!(why("name,loss\na,1\n", false).contains("--map"));
     assert!(why("PAR1\u{15}\u{4}", true).contains("--format"));
 }
 
 #[test]
 fn mapped_formats_are_told_by_their_first_byte() {
-    for (text, name) in [("a,b\n1,2\n", "mapped_csv"), (" {\"a\":1}\n", "mapped_jsonl"), ("[\n {\"a\":1}]", "mapped_json")] {
+    for (text, name) in [
+        ("a,b\n1,2\n", "mapped_csv"),
+        (" {\"a\":1}\n", "mapped_jsonl"),
+        ("[\n {\"a\":1}]", "mapped_json"),
+    ] {
         assert_eq!(detect(text.as_bytes(), true).map(Format::name), Ok(name));
     }
 }
@@ -136,7 +180,10 @@ fn mapped_formats_are_told_by_their_first_byte() {
 fn contract_rows_keep_their_ids_and_states() {
     let out = read("jsonl", CONTRACT.as_bytes(), &setup());
     assert_eq!(out.events[0].event_id.as_deref(), Some("e1"));
-    assert_eq!((training(&out)[1].loss, training(&out)[1].loss_state), (None, NumberState::Nan));
+    assert_eq!(
+        (training(&out)[1].loss, training(&out)[1].loss_state),
+        (None, NumberState::Nan)
+    );
     assert_eq!(evaluations(&out)[0].value, Some(0.5));
     let bad = br#"{"run_id":"a","step":1,"los":2.5}
 {"step":1}
@@ -144,23 +191,60 @@ fn contract_rows_keep_their_ids_and_states() {
 nonsense
 "#;
     let out = read("jsonl", bad, &setup());
-    let classes: Vec<_> = out.rejects.iter().map(|reject| (reject.class, reject.position.line)).collect();
-    assert_eq!(classes, [("unknown_field", 1), ("missing_field", 2), ("out_of_range", 3), ("json", 4)]);
-    assert!(out.rejects[0].text.contains("did you mean `loss`"), "{}", out.rejects[0].text);
+    let classes: Vec<_> = out
+        .rejects
+        .iter()
+        .map(|reject| (reject.class, reject.position.line))
+        .collect();
+    assert_eq!(
+        classes,
+        [
+            ("unknown_field", 1),
+            ("missing_field", 2),
+            ("out_of_range", 3),
+            ("json", 4)
+        ]
+    );
+    assert!(
+        out.rejects[0].text.contains("did you mean `loss`"),
+        "{}",
+        out.rejects[0].text
+    );
     assert_eq!(out.rejects[3].original, b"nonsense");
-    let named = Setup { run_id: "given".into(), run_id_given: true, ..Setup::default() };
-    assert_eq!(training(&read("jsonl", b"{\"step\":1,\"loss\":NaN}\n", &named))[0].run_id, "given");
+    let named = Setup {
+        run_id: "given".into(),
+        run_id_given: true,
+        ..Setup::default()
+    };
+    assert_eq!(
+        training(&read("jsonl", b"{\"step\":1,\"loss\":NaN}\n", &named))[0].run_id,
+        "given"
+    );
 }
 
 #[test]
 fn megatron_parts_have_their_units() {
     let out = read("megatron", MEGATRON.as_bytes(), &setup());
     assert_eq!((out.rejects.len(), out.ignored), (0, 3));
-    let [step, validation] = training(&out)[..] else { panic!("two lines") };
-    assert_eq!((step.step, step.tokens, step.batch_tokens), (1, Some(32 * 2048), Some(32 * 2048)));
-    assert_eq!((step.loss, step.learning_rate, step.grad_norm), (Some(11.0), Some(1e-5), Some(2.5)));
-    assert_eq!((step.step_time_ms, step.skipped_steps, step.nan_steps), (Some(100.5), Some(1), Some(0)));
-    assert_eq!((validation.step, validation.validation_loss), (1, Some(10.5)));
+    let [step, validation] = training(&out)[..] else {
+        panic!("two lines")
+    };
+    assert_eq!(
+        (step.step, step.tokens, step.batch_tokens),
+        (1, Some(32 * 2048), Some(32 * 2048))
+    );
+    assert_eq!(
+        (step.loss, step.learning_rate, step.grad_norm),
+        (Some(11.0), Some(1e-5), Some(2.5))
+    );
+    assert_eq!(
+        (step.step_time_ms, step.skipped_steps, step.nan_steps),
+        (Some(100.5), Some(1), Some(0))
+    );
+    assert_eq!(
+        (validation.step, validation.validation_loss),
+        (1, Some(10.5))
+    );
     assert_eq!(validation.metrics["validation_perplexity"], 3.6e4);
 }
 
@@ -168,51 +252,123 @@ fn megatron_parts_have_their_units() {
 fn megatron_edges() {
     let one = |line: &str| read("megatron", line.as_bytes(), &setup());
     // launchers, versions, relatives
-    let out = one("[default7]: [2024-01-31 12:00:00] iteration 5/ 10 | consumed tokens: 64 | elapsed time per iteration (s): 0.5 | lm loss: 2.0E+00 | TFLOPs: 51.4 |\n");
-    assert_eq!((training(&out)[0].tokens, training(&out)[0].step_time_ms), (Some(64), Some(500.0)));
+    let out = one(
+        "[default7]: [2024-01-31 12:00:00] iteration 5/ 10 | consumed tokens: 64 | elapsed time per iteration (s): 0.5 | lm loss: 2.0E+00 | TFLOPs: 51.4 |\n",
+    );
+    assert_eq!(
+        (training(&out)[0].tokens, training(&out)[0].step_time_ms),
+        (Some(64), Some(500.0))
+    );
     assert_eq!(training(&out)[0].metrics["tflops"], 51.4);
     let out = one(" samples/sec: 25.5 | iteration 10/ 10 | lm_loss: 2.0E+00 |\n");
-    assert_eq!((training(&out)[0].loss, finished_at(&out)), (Some(2.0), Some(10)));
+    assert_eq!(
+        (training(&out)[0].loss, finished_at(&out)),
+        (Some(2.0), Some(10))
+    );
     assert_eq!(training(&out)[0].metrics["samples_sec"], 25.5);
     let out = one("steps: 7 loss: 9.1250 iter time (s): 1.5 samples/sec: 13.3\n");
-    assert_eq!((training(&out)[0].step, training(&out)[0].loss, training(&out)[0].step_time_ms), (7, Some(9.125), Some(1500.0)));
+    assert_eq!(
+        (
+            training(&out)[0].step,
+            training(&out)[0].loss,
+            training(&out)[0].step_time_ms
+        ),
+        (7, Some(9.125), Some(1500.0))
+    );
     // evidence
     let out = one(" iteration 5/ 10 | lm loss: nan | grad norm: inf |\n");
-    assert_eq!((training(&out)[0].loss_state, training(&out)[0].grad_norm_state), (NumberState::Nan, NumberState::PositiveInfinity));
+    assert_eq!(
+        (
+            training(&out)[0].loss_state,
+            training(&out)[0].grad_norm_state
+        ),
+        (NumberState::Nan, NumberState::PositiveInfinity)
+    );
     let out = one(" iteration 5/ 10 | loss scale: 1.0 | number of nan iterations: 3 |\n");
-    assert_eq!((training(&out)[0].loss_state, training(&out)[0].nan_steps), (NumberState::Nan, Some(3)));
+    assert_eq!(
+        (training(&out)[0].loss_state, training(&out)[0].nan_steps),
+        (NumberState::Nan, Some(3))
+    );
     let out = one(" iteration 5/ 10 | loss scale: 1.0 | number of nan iterations: 0 |\n");
     assert_eq!(training(&out)[0].loss_state, NumberState::Missing);
     // cuts and damage
     let out = one(" iteration 5/ 10 | lm loss: 2.0E+00 | loss scale: 10\n");
-    assert_eq!((training(&out)[0].loss, training(&out)[0].loss_scale), (Some(2.0), None));
+    assert_eq!(
+        (training(&out)[0].loss, training(&out)[0].loss_scale),
+        (Some(2.0), None)
+    );
     for (line, why) in [
-        (" iteration 5/ 10 | consumed sam\n", "cut before its first measurement"),
-        (" iteration 5/ 10 | lm loss: 2.0E+0x |\n", "which is no number"),
-        (" iteration 5/ 10 | consumed samples: 1.5 |\n", "which is no whole number"),
-        (" validation loss at iteration 5 | lm loss val\n", "cut before its loss"),
+        (
+            " iteration 5/ 10 | consumed sam\n",
+            "cut before its first measurement",
+        ),
+        (
+            " iteration 5/ 10 | lm loss: 2.0E+0x |\n",
+            "which is no number",
+        ),
+        (
+            " iteration 5/ 10 | consumed samples: 1.5 |\n",
+            "which is no whole number",
+        ),
+        (
+            " validation loss at iteration 5 | lm loss val\n",
+            "cut before its loss",
+        ),
     ] {
         let out = one(line);
         assert_eq!((out.events.len(), out.rejects.len()), (0, 1), "{line}");
-        assert!(out.rejects[0].text.contains(why) && out.rejects[0].class == "bad_line", "{}", out.rejects[0].text);
+        assert!(
+            out.rejects[0].text.contains(why) && out.rejects[0].class == "bad_line",
+            "{}",
+            out.rejects[0].text
+        );
     }
     // back to a checkpoint
     let out = one(" iteration 9/ 20 | lm loss: 2.0 |\n iteration 5/ 20 | lm loss: 2.5 |\n");
-    assert_eq!(training(&out).iter().map(|step| step.attempt).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(
+        training(&out)
+            .iter()
+            .map(|step| step.attempt)
+            .collect::<Vec<_>>(),
+        [0, 1]
+    );
 }
 
 #[test]
 fn nanogpt_lines() {
     let out = read("nanogpt", NANOGPT.as_bytes(), &setup());
-    let [evaluation, first, tenth] = training(&out)[..] else { panic!("three lines") };
-    assert_eq!((evaluation.loss, evaluation.validation_loss), (Some(4.2874), Some(4.2823)));
-    assert_eq!((first.loss, first.step_time_ms, first.metrics.len()), (Some(4.2654), Some(28345.12), 0));
-    assert_eq!((tenth.step, tenth.metrics["model_flops_utilization"]), (10, 0.25));
+    let [evaluation, first, tenth] = training(&out)[..] else {
+        panic!("three lines")
+    };
+    assert_eq!(
+        (evaluation.loss, evaluation.validation_loss),
+        (Some(4.2874), Some(4.2823))
+    );
+    assert_eq!(
+        (first.loss, first.step_time_ms, first.metrics.len()),
+        (Some(4.2654), Some(28345.12), 0)
+    );
+    assert_eq!(
+        (tenth.step, tenth.metrics["model_flops_utilization"]),
+        (10, 0.25)
+    );
     assert_eq!((out.ignored, finished_at(&out)), (1, None));
-    let tokens = Setup { batch_tokens: Some(1000), ..setup() };
+    let tokens = Setup {
+        batch_tokens: Some(1000),
+        ..setup()
+    };
     let out = read("nanogpt", MODDED.as_bytes(), &tokens);
-    assert_eq!((training(&out)[0].step_time_ms, training(&out)[0].validation_loss), (None, Some(10.8258)));
-    assert_eq!((training(&out)[2].step_time_ms, training(&out)[2].tokens), (Some(225.5), Some(20_000)));
+    assert_eq!(
+        (
+            training(&out)[0].step_time_ms,
+            training(&out)[0].validation_loss
+        ),
+        (None, Some(10.8258))
+    );
+    assert_eq!(
+        (training(&out)[2].step_time_ms, training(&out)[2].tokens),
+        (Some(225.5), Some(20_000))
+    );
     assert_eq!(training(&out)[2].metrics["train_time_ms"], 4500.0);
     assert_eq!((out.rejects.len(), finished_at(&out)), (0, Some(20)));
 }
@@ -220,12 +376,27 @@ fn nanogpt_lines() {
 #[test]
 fn nanogpt_edges() {
     let one = |line: &str| read("nanogpt", line.as_bytes(), &setup());
-    let out = one("iter 5: loss nan, time 1.0ms, mfu 1.00%\nstep:6/9 train_loss:inf train_time:1ms step_avg:1ms\n");
+    let out = one(
+        "iter 5: loss nan, time 1.0ms, mfu 1.00%\nstep:6/9 train_loss:inf train_time:1ms step_avg:1ms\n",
+    );
     let states: Vec<_> = training(&out).iter().map(|step| step.loss_state).collect();
-    assert_eq!((states, out.rejects.len()), (vec![NumberState::Nan, NumberState::PositiveInfinity], 0));
+    assert_eq!(
+        (states, out.rejects.len()),
+        (vec![NumberState::Nan, NumberState::PositiveInfinity], 0)
+    );
     // newer versions time steps without a loss
-    assert_eq!(training(&one("step:5/9 train_time:100ms step_avg:20.0ms\n"))[0].step_time_ms, Some(20.0));
-    for line in ["step:3/9 train_loss: train_time:12ms\n", "step:3/9 train_lo\n", "iter 5:\n", "iter 5: loss 3.5x, time 1ms\n", "step:3/9\n", "step:99999999999999999999/9 val_loss:1\n"] {
+    assert_eq!(
+        training(&one("step:5/9 train_time:100ms step_avg:20.0ms\n"))[0].step_time_ms,
+        Some(20.0)
+    );
+    for line in [
+        "step:3/9 train_loss: train_time:12ms\n",
+        "step:3/9 train_lo\n",
+        "iter 5:\n",
+        "iter 5: loss 3.5x, time 1ms\n",
+        "step:3/9\n",
+        "step:99999999999999999999/9 val_loss:1\n",
+    ] {
         let out = one(line);
         assert_eq!((out.events.len(), out.rejects.len()), (0, 1), "{line}");
     }
@@ -234,28 +405,81 @@ fn nanogpt_edges() {
 #[test]
 fn llmc_lines() {
     let out = read("llmc", LLMC.as_bytes(), &setup());
-    let [validation, step] = training(&out)[..] else { panic!("two lines") };
-    assert_eq!((validation.step, validation.validation_loss, validation.loss), (0, Some(11.0092), None));
-    assert_eq!((step.loss, step.learning_rate, step.grad_norm), (Some(11.0091), Some(1e-6), Some(15.37)));
-    assert_eq!((evaluations(&out)[0].task.as_str(), evaluations(&out)[0].value), ("hellaswag", Some(0.255)));
-    for line in ["s:1 trl:3.2s:2 trl:3.1 lr:0.1 norm:1\n", "s:1\n", "s:1 loss:2\n", "s:1 trl\n"] {
+    let [validation, step] = training(&out)[..] else {
+        panic!("two lines")
+    };
+    assert_eq!(
+        (validation.step, validation.validation_loss, validation.loss),
+        (0, Some(11.0092), None)
+    );
+    assert_eq!(
+        (step.loss, step.learning_rate, step.grad_norm),
+        (Some(11.0091), Some(1e-6), Some(15.37))
+    );
+    assert_eq!(
+        (
+            evaluations(&out)[0].task.as_str(),
+            evaluations(&out)[0].value
+        ),
+        ("hellaswag", Some(0.255))
+    );
+    for line in [
+        "s:1 trl:3.2s:2 trl:3.1 lr:0.1 norm:1\n",
+        "s:1\n",
+        "s:1 loss:2\n",
+        "s:1 trl\n",
+    ] {
         let out = read("llmc", line.as_bytes(), &setup());
         assert_eq!((out.events.len(), out.rejects.len()), (0, 1), "{line}");
     }
     let out = read("llmc", b"s:1 trl:nan lr:0.1 norm:-nan\n", &setup());
-    assert_eq!((training(&out)[0].loss_state, training(&out)[0].grad_norm_state), (NumberState::Nan, NumberState::Nan));
+    assert_eq!(
+        (
+            training(&out)[0].loss_state,
+            training(&out)[0].grad_norm_state
+        ),
+        (NumberState::Nan, NumberState::Nan)
+    );
 }
 
 #[test]
 fn trainer_state_entries() {
     let out = read("trainer_state", TRAINER.as_bytes(), &setup());
-    let [step, validation] = training(&out)[..] else { panic!("two entries") };
-    assert_eq!((step.loss, step.grad_norm_state, step.epoch), (Some(1.5), NumberState::Nan, Some(0.5)));
-    assert_eq!((validation.step, validation.validation_loss), (2, Some(1.25)));
-    let scores: Vec<_> = evaluations(&out).iter().map(|e| (e.task.as_str(), e.metric.as_str(), e.value, e.n, e.higher_is_better)).collect();
-    assert_eq!(scores, [("eval", "accuracy", Some(0.5), Some(100), Some(true)), ("eval", "loss", Some(1.25), Some(100), Some(false))]);
+    let [step, validation] = training(&out)[..] else {
+        panic!("two entries")
+    };
+    assert_eq!(
+        (step.loss, step.grad_norm_state, step.epoch),
+        (Some(1.5), NumberState::Nan, Some(0.5))
+    );
+    assert_eq!(
+        (validation.step, validation.validation_loss),
+        (2, Some(1.25))
+    );
+    let scores: Vec<_> = evaluations(&out)
+        .iter()
+        .map(|e| {
+            (
+                e.task.as_str(),
+                e.metric.as_str(),
+                e.value,
+                e.n,
+                e.higher_is_better,
+            )
+        })
+        .collect();
+    assert_eq!(
+        scores,
+        [
+            ("eval", "accuracy", Some(0.5), Some(100), Some(true)),
+            ("eval", "loss", Some(1.25), Some(100), Some(false))
+        ]
+    );
     assert_eq!(finished_at(&out), Some(2));
-    assert_eq!((out.events[0].position.line, out.events[1].position.line), (2, 3));
+    assert_eq!(
+        (out.events[0].position.line, out.events[1].position.line),
+        (2, 3)
+    );
 }
 
 mod real {
@@ -263,7 +487,11 @@ mod real {
 
     fn file(folder: &str, name: &str, format: &str) -> Option<Out> {
         let text = std::fs::read(shared(folder)?.join(name)).expect("it can be read");
-        assert_eq!(detect(&text[..text.len().min(HEAD_BYTES)], false).map(Format::name), Ok(format), "{name}");
+        assert_eq!(
+            detect(&text[..text.len().min(HEAD_BYTES)], false).map(Format::name),
+            Ok(format),
+            "{name}"
+        );
         Some(read(format, &text, &setup()))
     }
 
@@ -277,12 +505,21 @@ mod real {
             ("valueembed_seedC_2358dd3a.txt", 1530, 14, 3.2749),
             ("valueembed_seedD_51faed93.txt", 1530, 14, 3.275),
         ] {
-            let Some(out) = file("nanogpt-logs", name, "nanogpt") else { return };
+            let Some(out) = file("nanogpt-logs", name, "nanogpt") else {
+                return;
+            };
             assert_eq!(out.rejects, [], "{name}");
             let training = training(&out);
             let losses = training.iter().filter(|step| step.loss.is_some()).count();
-            let validated: Vec<f64> = training.iter().filter_map(|step| step.validation_loss).collect();
-            assert_eq!((losses, validated.len(), validated.last()), (steps, validations, Some(&last)), "{name}");
+            let validated: Vec<f64> = training
+                .iter()
+                .filter_map(|step| step.validation_loss)
+                .collect();
+            assert_eq!(
+                (losses, validated.len(), validated.last()),
+                (steps, validations, Some(&last)),
+                "{name}"
+            );
             assert_eq!(finished_at(&out), Some(steps as i64));
             assert!(training.iter().all(|step| step.attempt == 0), "{name}");
         }
@@ -290,35 +527,79 @@ mod real {
 
     #[test]
     fn llmc_log() {
-        let Some(out) = file("nanogpt-logs", "llmc_gpt2-124m_main.log", "llmc") else { return };
-        let losses = training(&out).iter().filter(|step| step.loss.is_some()).count();
-        let last = training(&out).iter().rev().find_map(|step| step.validation_loss);
-        assert_eq!((losses, last, out.rejects.len(), out.ignored), (19_560, Some(3.2722), 0, 0));
+        let Some(out) = file("nanogpt-logs", "llmc_gpt2-124m_main.log", "llmc") else {
+            return;
+        };
+        let losses = training(&out)
+            .iter()
+            .filter(|step| step.loss.is_some())
+            .count();
+        let last = training(&out)
+            .iter()
+            .rev()
+            .find_map(|step| step.validation_loss);
+        assert_eq!(
+            (losses, last, out.rejects.len(), out.ignored),
+            (19_560, Some(3.2722), 0, 0)
+        );
     }
 
     #[test]
     fn megatron_logs() {
-        let Some(out) = file("bigscience-megatron-sample", "tr8-104B-exp1.log", "megatron") else { return };
-        let points: Vec<_> = training(&out).iter().filter_map(|step| Some((step.step, step.loss?))).collect();
-        assert_eq!(points, [(7000, 6.444662), (7010, 11.42026), (7220, 7.155109)]);
+        let Some(out) = file(
+            "bigscience-megatron-sample",
+            "tr8-104B-exp1.log",
+            "megatron",
+        ) else {
+            return;
+        };
+        let points: Vec<_> = training(&out)
+            .iter()
+            .filter_map(|step| Some((step.step, step.loss?)))
+            .collect();
+        assert_eq!(
+            points,
+            [(7000, 6.444662), (7010, 11.42026), (7220, 7.155109)]
+        );
         assert_eq!(training(&out)[1].validation_loss, Some(7.1742));
         assert_eq!((out.rejects.len(), out.ignored), (0, 3));
-        let Some(out) = file("bigscience-megatron-sample", "tr8-104B-exp2.log", "megatron") else { return };
-        let norms: Vec<_> = training(&out).iter().filter_map(|step| step.grad_norm).collect();
+        let Some(out) = file(
+            "bigscience-megatron-sample",
+            "tr8-104B-exp2.log",
+            "megatron",
+        ) else {
+            return;
+        };
+        let norms: Vec<_> = training(&out)
+            .iter()
+            .filter_map(|step| step.grad_norm)
+            .collect();
         assert_eq!((norms.len(), norms[3]), (5, 283_384.13));
         assert!(training(&out).iter().all(|step| step.tokens.is_none()));
     }
 
     #[test]
     fn trainer_states() {
-        let Some(out) = file("hf-trainer-state", "trainer_state.json", "trainer_state") else { return };
+        let Some(out) = file("hf-trainer-state", "trainer_state.json", "trainer_state") else {
+            return;
+        };
         assert_eq!(training(&out).len(), 30);
         assert_eq!(training(&out)[0].loss, Some(1.1074));
         let evaluations = evaluations(&out);
         assert_eq!(evaluations.len(), 31 * 6 * 2);
-        assert!(evaluations.iter().all(|evaluation| evaluation.n == Some(401)));
+        assert!(
+            evaluations
+                .iter()
+                .all(|evaluation| evaluation.n == Some(401))
+        );
         assert_eq!((out.rejects.len(), finished_at(&out)), (0, Some(12_030)));
-        let Some(out) = file("growth-golden", "trainer_state.sample.json", "trainer_state") else { return };
+        let Some(out) = file(
+            "growth-golden",
+            "trainer_state.sample.json",
+            "trainer_state",
+        ) else {
+            return;
+        };
         assert_eq!((out.rejects.len(), finished_at(&out)), (0, Some(20)));
     }
 }

@@ -15,7 +15,10 @@ pub(super) struct Number {
 impl Number {
     /// A number that a line of this kind does not have; the state is the schema's default, so that an absent measurement
     /// reads the same whoever sent it. `Missing` is kept for one that should have been there.
-    pub(super) const ABSENT: Number = Number { value: None, state: NumberState::Finite };
+    pub(super) const ABSENT: Number = Number {
+        value: None,
+        state: NumberState::Finite,
+    };
 
     /// Sorts a floating-point value.
     pub(super) fn of(value: f64) -> Self {
@@ -26,7 +29,10 @@ impl Number {
         } else if value == f64::NEG_INFINITY {
             NumberState::NegativeInfinity
         } else {
-            return Number { value: Some(value), state: NumberState::Finite };
+            return Number {
+                value: Some(value),
+                state: NumberState::Finite,
+            };
         };
         Number { value: None, state }
     }
@@ -55,7 +61,10 @@ pub(super) struct Restarts {
 impl Restarts {
     /// A log that begins with this attempt.
     pub(super) fn new(attempt: i32) -> Self {
-        Self { attempt, last_step: i64::MIN }
+        Self {
+            attempt,
+            last_step: i64::MIN,
+        }
     }
 
     /// The attempt that a line of this step belongs to.
@@ -85,9 +94,13 @@ pub(super) fn whole_lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     let end = if head.len() < super::HEAD_BYTES {
         head.len()
     } else {
-        head.iter().rposition(|byte| *byte == b'\n').map_or(head.len(), |last| last + 1)
+        head.iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(head.len(), |last| last + 1)
     };
-    head[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    head[..end]
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
 }
 
 /// Puts a name that people wrote (`throughput per GPU (TFLOP/s/GPU)`) into the form of a metric (`throughput_per_gpu_tflop_s_gpu`).
@@ -111,7 +124,10 @@ mod tests {
     #[test]
     fn numbers_keep_their_states() {
         let read = |text| Number::read(text).map(|number| (number.value, number.state));
-        assert_eq!(read("6.444662E+00"), Some((Some(6.444662), NumberState::Finite)));
+        assert_eq!(
+            read("6.444662E+00"),
+            Some((Some(6.444662), NumberState::Finite))
+        );
         assert_eq!(read("nan"), Some((None, NumberState::Nan)));
         assert_eq!(read("-nan(ind)"), Some((None, NumberState::Nan)));
         assert_eq!(read("-inf"), Some((None, NumberState::NegativeInfinity)));
@@ -122,12 +138,18 @@ mod tests {
     #[test]
     fn a_step_back_is_a_restart() {
         let mut restarts = Restarts::new(2);
-        assert_eq!([10, 10, 20, 10, 20].map(|step| restarts.attempt(step)), [2, 2, 2, 3, 3]);
+        assert_eq!(
+            [10, 10, 20, 10, 20].map(|step| restarts.attempt(step)),
+            [2, 2, 2, 3, 3]
+        );
     }
 
     #[test]
     fn metric_names_are_plain() {
-        assert_eq!(metric_name("throughput per GPU (TFLOP/s/GPU)"), "throughput_per_gpu_tflop_s_gpu");
+        assert_eq!(
+            metric_name("throughput per GPU (TFLOP/s/GPU)"),
+            "throughput_per_gpu_tflop_s_gpu"
+        );
         assert_eq!(metric_name(" num zeros"), "num_zeros");
     }
 }

@@ -30,21 +30,31 @@ impl Format for TrainerState {
     }
 
     fn detect(&self, head: &[u8]) -> Confidence {
-        let has = |key: &str| head.windows(key.len()).any(|window| window == key.as_bytes());
+        let has = |key: &str| {
+            head.windows(key.len())
+                .any(|window| window == key.as_bytes())
+        };
         let object = head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         // on several lines: a JSON Lines file whose rows hold such a member is no trainer state
         match object {
-            true if has("\"log_history\"") && (has("\"global_step\"") || has("\"epoch\"")) => Confidence::Sure,
-            true if has("\"global_step\"") && has("\"best_metric\"") => Confidence::Sure,
-            true if has("\"best_metric\"") || has("\"log_history\"") => {
-                Confidence::Perhaps("it has some members of trainer_state.json, but not log_history and global_step")
+            true if has("\"log_history\"") && (has("\"global_step\"") || has("\"epoch\"")) => {
+                Confidence::Sure
             }
+            true if has("\"global_step\"") && has("\"best_metric\"") => Confidence::Sure,
+            true if has("\"best_metric\"") || has("\"log_history\"") => Confidence::Perhaps(
+                "it has some members of trainer_state.json, but not log_history and global_step",
+            ),
             _ => Confidence::No,
         }
     }
 
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
-        Ok(Box::new(Document { setup: setup.clone(), global_step: 0, max_steps: 0, tokens: None }))
+        Ok(Box::new(Document {
+            setup: setup.clone(),
+            global_step: 0,
+            max_steps: 0,
+            tokens: None,
+        }))
     }
 }
 
@@ -85,25 +95,37 @@ impl Parser for Document {
             Ok(pieces) => Ok((repaired.unwrap_or(document), pieces)),
             Err(error) => Err(Reject {
                 class: "json",
-                text: format!("the document is no trainer_state.json: {error}; it may still be written, or was cut"),
+                text: format!(
+                    "the document is no trainer_state.json: {error}; it may still be written, or was cut"
+                ),
                 topic: "telemetry.training".into(),
-                position: Position { line: error.line() as u64, byte: 0 },
+                position: Position {
+                    line: error.line() as u64,
+                    byte: 0,
+                },
                 original: document,
             }),
         }
     }
 
     fn unit(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
-        let mut reject = |class, text| out.reject(class, text, "telemetry.training", position, unit);
+        let mut reject =
+            |class, text| out.reject(class, text, "telemetry.training", position, unit);
         let entry: Map<String, Value> = match serde_json::from_slice(unit) {
             Ok(entry) => entry,
             Err(error) => {
-                reject("json", format!("an entry of log_history is no object: {error}"));
+                reject(
+                    "json",
+                    format!("an entry of log_history is no object: {error}"),
+                );
                 return Ok(());
             }
         };
         let Some(step) = entry.get("step").and_then(Value::as_i64) else {
-            reject("missing_field", "an entry of log_history has no step; it cannot be ordered".into());
+            reject(
+                "missing_field",
+                "an entry of log_history has no step; it cannot be ordered".into(),
+            );
             return Ok(());
         };
         let before = out.events.len();
@@ -147,21 +169,37 @@ fn number(value: &Value) -> Option<Number> {
 }
 
 /// What the Trainer measures about an evaluation itself.
-const SPEED: [&str; 4] = ["runtime", "samples_per_second", "steps_per_second", "jit_compilation_time"];
+const SPEED: [&str; 4] = [
+    "runtime",
+    "samples_per_second",
+    "steps_per_second",
+    "jit_compilation_time",
+];
 
 impl Document {
-    fn training(&self, entry: &Map<String, Value>, step: i64, (unit, position): (&[u8], Position), out: &mut Out) {
+    fn training(
+        &self,
+        entry: &Map<String, Value>,
+        step: i64,
+        (unit, position): (&[u8], Position),
+        out: &mut Out,
+    ) {
         let mut telemetry = TrainingTelemetry {
             run_id: self.setup.run_id.clone(),
             attempt: self.setup.attempt,
             step,
             batch_tokens: self.setup.batch_tokens,
-            tokens: self.setup.batch_tokens.and_then(|batch| batch.checked_mul(step)),
+            tokens: self
+                .setup
+                .batch_tokens
+                .and_then(|batch| batch.checked_mul(step)),
             ..TrainingTelemetry::default()
         };
         let mut found = false;
         for (key, value) in entry {
-            let Some(number) = number(value) else { continue };
+            let Some(number) = number(value) else {
+                continue;
+            };
             match key.as_str() {
                 "step" => continue,
                 "epoch" => {
@@ -170,11 +208,16 @@ impl Document {
                 }
                 "loss" => (telemetry.loss, telemetry.loss_state) = (number.value, number.state),
                 "eval_loss" => {
-                    (telemetry.validation_loss, telemetry.validation_loss_state) = (number.value, number.state);
+                    (telemetry.validation_loss, telemetry.validation_loss_state) =
+                        (number.value, number.state);
                 }
-                "grad_norm" => (telemetry.grad_norm, telemetry.grad_norm_state) = (number.value, number.state),
+                "grad_norm" => {
+                    (telemetry.grad_norm, telemetry.grad_norm_state) = (number.value, number.state)
+                }
                 "learning_rate" => telemetry.learning_rate = number.value,
-                "num_input_tokens_seen" | "num_tokens" => telemetry.tokens = number.value.map(|tokens| tokens as i64),
+                "num_input_tokens_seen" | "num_tokens" => {
+                    telemetry.tokens = number.value.map(|tokens| tokens as i64)
+                }
                 "train_tokens_per_second" => telemetry.tokens_per_second = number.value,
                 key if key.starts_with("eval_") => continue,
                 key => match number.value {
@@ -189,22 +232,56 @@ impl Document {
         }
     }
 
-    fn evaluations(&self, entry: &Map<String, Value>, step: i64, (unit, position): (&[u8], Position), out: &mut Out) {
+    fn evaluations(
+        &self,
+        entry: &Map<String, Value>,
+        step: i64,
+        (unit, position): (&[u8], Position),
+        out: &mut Out,
+    ) {
         // every evaluation carries `<prefix>_runtime`: that tells where the group ends and the metric begins
-        let prefixes: Vec<&str> = entry.keys().filter_map(|key| key.strip_suffix("_runtime")).collect();
+        let prefixes: Vec<&str> = entry
+            .keys()
+            .filter_map(|key| key.strip_suffix("_runtime"))
+            .collect();
         for (key, value) in entry {
-            let Some(number) = number(value).filter(|_| key.starts_with("eval_")) else { continue };
-            let owns = |prefix: &&str| key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_'));
-            let prefix = prefixes.iter().copied().filter(owns).max_by_key(|prefix| prefix.len()).unwrap_or("eval");
+            let Some(number) = number(value).filter(|_| key.starts_with("eval_")) else {
+                continue;
+            };
+            let owns = |prefix: &&str| {
+                key.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.starts_with('_'))
+            };
+            let prefix = prefixes
+                .iter()
+                .copied()
+                .filter(owns)
+                .max_by_key(|prefix| prefix.len())
+                .unwrap_or("eval");
             let metric = &key[prefix.len() + 1..];
             if SPEED.contains(&metric) || metric.is_empty() {
                 continue;
             }
-            let of = |metric| entry.get(&format!("{prefix}_{metric}")).and_then(Value::as_f64);
-            let lower_is_better = ["loss", "perplexity", "wer", "cer"].iter().any(|name| metric.ends_with(name));
-            let higher_is_better = ["accuracy", "acc", "f1", "bleu", "rouge", "exact_match", "precision", "recall"]
+            let of = |metric| {
+                entry
+                    .get(&format!("{prefix}_{metric}"))
+                    .and_then(Value::as_f64)
+            };
+            let lower_is_better = ["loss", "perplexity", "wer", "cer"]
                 .iter()
-                .any(|name| metric.contains(name));
+                .any(|name| metric.ends_with(name));
+            let higher_is_better = [
+                "accuracy",
+                "acc",
+                "f1",
+                "bleu",
+                "rouge",
+                "exact_match",
+                "precision",
+                "recall",
+            ]
+            .iter()
+            .any(|name| metric.contains(name));
             out.event(
                 Payload::EvalResult(EvalResult {
                     run_id: self.setup.run_id.clone(),
@@ -215,8 +292,14 @@ impl Document {
                     metric: metric.into(),
                     value: number.value,
                     value_state: number.state,
-                    n: of("runtime").zip(of("samples_per_second")).and_then(|(time, rate)| samples(time * rate)),
-                    higher_is_better: if lower_is_better { Some(false) } else { higher_is_better.then_some(true) },
+                    n: of("runtime")
+                        .zip(of("samples_per_second"))
+                        .and_then(|(time, rate)| samples(time * rate)),
+                    higher_is_better: if lower_is_better {
+                        Some(false)
+                    } else {
+                        higher_is_better.then_some(true)
+                    },
                     ..EvalResult::default()
                 }),
                 position,
@@ -229,5 +312,5 @@ impl Document {
 /// The number of samples that run time and rate were rounded from (to 1e-4 s and 1e-3 a second), where it is clear.
 fn samples(product: f64) -> Option<i64> {
     let whole = product.round();
-    (whole >= 1.0 && whole < 1e9 && (product - whole).abs() < 0.2).then_some(whole as i64)
+    ((1.0..1e9).contains(&whole) && (product - whole).abs() < 0.2).then_some(whole as i64)
 }

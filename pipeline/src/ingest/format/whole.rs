@@ -18,7 +18,8 @@ pub(super) fn quoted_numbers(text: &[u8]) -> Option<Vec<u8>> {
             b'\\' if quoted => at += 1,
             b'N' | b'I' | b'-' if !quoted => {
                 if let Some(word) = WORDS.into_iter().find(|word| text[at..].starts_with(word)) {
-                    let repaired = repaired.get_or_insert_with(|| Vec::with_capacity(text.len() + 64));
+                    let repaired =
+                        repaired.get_or_insert_with(|| Vec::with_capacity(text.len() + 64));
                     repaired.extend_from_slice(&text[copied..at]);
                     repaired.push(b'"');
                     repaired.extend_from_slice(word);
@@ -64,7 +65,14 @@ pub(super) fn pieces(original: &[u8], text: &[u8], entries: &[&RawValue]) -> Vec
                     there += 1;
                 }
             }
-            Piece { position: Position { line, byte: here as u64 }, start, end }
+            Piece {
+                position: Position {
+                    line,
+                    byte: here as u64,
+                },
+                start,
+                end,
+            }
         })
         .collect()
 }
@@ -79,7 +87,8 @@ mod tests {
 
     #[test]
     fn bare_numbers_are_quoted_outside_of_strings_only() {
-        let repaired = quoted_numbers(br#"{"NaN \" NaN":NaN,"b":-Infinity,"c":-1}"#).expect("there are some");
+        let repaired =
+            quoted_numbers(br#"{"NaN \" NaN":NaN,"b":-Infinity,"c":-1}"#).expect("there are some");
         assert_eq!(repaired, br#"{"NaN \" NaN":"NaN","b":"-Infinity","c":-1}"#);
         assert_eq!(quoted_numbers(br#"{"a":"NaN","b":-1}"#), None);
     }
@@ -90,7 +99,13 @@ mod tests {
         let text = quoted_numbers(original).expect("there is one");
         let entries: Vec<&RawValue> = serde_json::from_slice(&text).expect("it is JSON now");
         let pieces = pieces(original, &text, &entries);
-        assert_eq!(pieces.iter().map(|p| (p.position.line, p.position.byte)).collect::<Vec<_>>(), [(2, 3), (3, 15)]);
+        assert_eq!(
+            pieces
+                .iter()
+                .map(|p| (p.position.line, p.position.byte))
+                .collect::<Vec<_>>(),
+            [(2, 3), (3, 15)]
+        );
         assert_eq!(&text[pieces[0].start..pieces[0].end], b"{\"a\":\"NaN\"}");
     }
 }

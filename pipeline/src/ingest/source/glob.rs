@@ -48,8 +48,14 @@ fn descend(base: &Path, parts: &[&str], found: &mut Vec<PathBuf>) {
 }
 
 fn entries(directory: &Path) -> Vec<(String, PathBuf)> {
-    let place = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    let Ok(entries) = std::fs::read_dir(place) else { return Vec::new() };
+    let place = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    let Ok(entries) = std::fs::read_dir(place) else {
+        return Vec::new();
+    };
     entries
         .filter_map(Result::ok)
         .map(|entry| {
@@ -62,12 +68,18 @@ fn entries(directory: &Path) -> Vec<(String, PathBuf)> {
 
 /// True when a name matches a pattern without slashes.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    let Some(first) = pattern.chars().next() else { return name.is_empty() };
+    let Some(first) = pattern.chars().next() else {
+        return name.is_empty();
+    };
     let rest = &pattern[first.len_utf8()..];
     if first == '*' {
-        return (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| matches(rest, &name[at..]));
+        return (0..=name.len())
+            .filter(|at| name.is_char_boundary(*at))
+            .any(|at| matches(rest, &name[at..]));
     }
-    let Some(character) = name.chars().next() else { return false };
+    let Some(character) = name.chars().next() else {
+        return false;
+    };
     let behind = &name[character.len_utf8()..];
     match first {
         '?' => matches(rest, behind),
@@ -80,7 +92,9 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
 }
 
 fn in_set(set: &str, character: char) -> bool {
-    let (negated, set) = set.strip_prefix(['!', '^']).map_or((false, set), |set| (true, set));
+    let (negated, set) = set
+        .strip_prefix(['!', '^'])
+        .map_or((false, set), |set| (true, set));
     let characters: Vec<char> = set.chars().collect();
     let mut at = 0;
     let mut found = false;
@@ -116,6 +130,9 @@ mod tests {
             std::fs::write(root.join(name), "").expect("there is room");
         }
         let names = |pattern: &str| expand(&format!("{}/{pattern}", root.display())).len();
-        assert_eq!((names("*.log"), names("**/*.log"), names("a/*/z.*")), (1, 3, 2));
+        assert_eq!(
+            (names("*.log"), names("**/*.log"), names("a/*/z.*")),
+            (1, 3, 2)
+        );
     }
 }

@@ -43,7 +43,10 @@ impl Cell<'_> {
 impl Shape {
     /// A CSV table whose header was not read yet.
     pub(super) fn csv() -> Self {
-        Self::Csv(Csv { header: Vec::new(), separator: b',' })
+        Self::Csv(Csv {
+            header: Vec::new(),
+            separator: b',',
+        })
     }
 
     /// The columns that a row has.
@@ -100,7 +103,11 @@ fn json_cell(value: &str) -> Cell<'_> {
 }
 
 /// Calls `each` with the members of an object; those of nested objects come by `outer.inner`, and the object as text too.
-fn members(row: &[u8], prefix: &str, each: &mut dyn FnMut(&str, &str)) -> Result<(), serde_json::Error> {
+fn members(
+    row: &[u8],
+    prefix: &str,
+    each: &mut dyn FnMut(&str, &str),
+) -> Result<(), serde_json::Error> {
     let object: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(row)?;
     for (name, value) in object {
         let text = value.get();
@@ -121,15 +128,31 @@ impl Csv {
     /// Takes the first line; the separator is the one of comma, semicolon and tab that it has most of.
     pub(super) fn read_header(&mut self, line: &[u8]) -> Result<(), Refusal> {
         let count = |separator| line.iter().filter(|byte| **byte == separator).count();
-        self.separator = [b',', b';', b'\t'].into_iter().rev().max_by_key(|separator| count(*separator)).unwrap_or(b',');
+        self.separator = [b',', b';', b'\t']
+            .into_iter()
+            .rev()
+            .max_by_key(|separator| count(*separator))
+            .unwrap_or(b',');
         let mut header = Vec::new();
-        split(line, self.separator, &mut |_, cell| header.push(cell.trim().to_owned()))
-            .map_err(|text| Refusal(format!("the header of the table cannot be read: {text}")))?;
+        split(line, self.separator, &mut |_, cell| {
+            header.push(cell.trim().to_owned())
+        })
+        .map_err(|text| Refusal(format!("the header of the table cannot be read: {text}")))?;
         if header.iter().all(String::is_empty) {
-            return Err(Refusal("the first line of the table names no column; a CSV file begins with its header".into()));
+            return Err(Refusal(
+                "the first line of the table names no column; a CSV file begins with its header"
+                    .into(),
+            ));
         }
-        if let Some(twice) = header.iter().enumerate().find(|(at, name)| !name.is_empty() && header[..*at].contains(name)) {
-            return Err(Refusal(format!("the table has two columns {:?}; rename one", twice.1)));
+        if let Some(twice) = header
+            .iter()
+            .enumerate()
+            .find(|(at, name)| !name.is_empty() && header[..*at].contains(name))
+        {
+            return Err(Refusal(format!(
+                "the table has two columns {:?}; rename one",
+                twice.1
+            )));
         }
         self.header = header;
         Ok(())
@@ -152,7 +175,10 @@ impl Csv {
         })
         .map_err(|text| ("bad_row", text))?;
         if found != self.header.len() {
-            let text = format!("the row has {found} cells, the header names {}; the row was cut or a cell needs quotes", self.header.len());
+            let text = format!(
+                "the row has {found} cells, the header names {}; the row was cut or a cell needs quotes",
+                self.header.len()
+            );
             return Err(("bad_row", text));
         }
         Ok(())
@@ -160,8 +186,13 @@ impl Csv {
 }
 
 /// Cuts a CSV record into its cells.
-fn split<'a>(record: &'a [u8], separator: u8, each: &mut dyn FnMut(usize, Cow<'a, str>)) -> Result<(), String> {
-    let text = std::str::from_utf8(record).map_err(|error| format!("byte {} is no UTF-8", error.valid_up_to()))?;
+fn split<'a>(
+    record: &'a [u8],
+    separator: u8,
+    each: &mut dyn FnMut(usize, Cow<'a, str>),
+) -> Result<(), String> {
+    let text = std::str::from_utf8(record)
+        .map_err(|error| format!("byte {} is no UTF-8", error.valid_up_to()))?;
     let bytes = text.as_bytes();
     let (mut start, mut cell) = (0, 0);
     loop {
@@ -185,13 +216,23 @@ fn split<'a>(record: &'a [u8], separator: u8, each: &mut dyn FnMut(usize, Cow<'a
                 }
             }
             let inner = &text[start + 1..at];
-            value = if doubled { Cow::Owned(inner.replace("\"\"", "\"")) } else { Cow::Borrowed(inner) };
+            value = if doubled {
+                Cow::Owned(inner.replace("\"\"", "\""))
+            } else {
+                Cow::Borrowed(inner)
+            };
             at += 1;
             if at < bytes.len() && bytes[at] != separator {
-                return Err(format!("cell {} goes on behind its closing quote", cell + 1));
+                return Err(format!(
+                    "cell {} goes on behind its closing quote",
+                    cell + 1
+                ));
             }
         } else {
-            at += bytes[at..].iter().position(|byte| *byte == separator).unwrap_or(bytes.len() - at);
+            at += bytes[at..]
+                .iter()
+                .position(|byte| *byte == separator)
+                .unwrap_or(bytes.len() - at);
             value = Cow::Borrowed(&text[start..at]);
         }
         each(cell, value);
@@ -209,23 +250,40 @@ mod tests {
 
     fn cut(record: &str) -> Result<Vec<String>, String> {
         let mut cells = Vec::new();
-        split(record.as_bytes(), b',', &mut |_, cell| cells.push(cell.into_owned()))?;
+        split(record.as_bytes(), b',', &mut |_, cell| {
+            cells.push(cell.into_owned())
+        })?;
         Ok(cells)
     }
 
     #[test]
     fn records_are_cut_as_rfc_4180_says() {
-        assert_eq!(cut("a,b,").as_deref(), Ok(&["a".to_owned(), "b".into(), String::new()][..]));
-        assert_eq!(cut("\"a,\"\"b\"\"\",c").as_deref(), Ok(&["a,\"b\"".to_owned(), "c".into()][..]));
-        assert_eq!(cut("\"a\nb\",c").as_deref(), Ok(&["a\nb".to_owned(), "c".into()][..]));
+        assert_eq!(
+            cut("a,b,").as_deref(),
+            Ok(&["a".to_owned(), "b".into(), String::new()][..])
+        );
+        assert_eq!(
+            cut("\"a,\"\"b\"\"\",c").as_deref(),
+            Ok(&["a,\"b\"".to_owned(), "c".into()][..])
+        );
+        assert_eq!(
+            cut("\"a\nb\",c").as_deref(),
+            Ok(&["a\nb".to_owned(), "c".into()][..])
+        );
         assert_eq!(cut("\"a"), Err("a quote is not closed".into()));
-        assert_eq!(cut("\"a\"b,c"), Err("cell 1 goes on behind its closing quote".into()));
+        assert_eq!(
+            cut("\"a\"b,c"),
+            Err("cell 1 goes on behind its closing quote".into())
+        );
     }
 
     #[test]
     fn the_separator_is_the_headers() {
         for header in ["a;b;c,d", "a\tb\tc"] {
-            let mut csv = Csv { header: Vec::new(), separator: b',' };
+            let mut csv = Csv {
+                header: Vec::new(),
+                separator: b',',
+            };
             csv.read_header(header.as_bytes()).expect("it is a header");
             assert_eq!(csv.header.len(), 3);
         }

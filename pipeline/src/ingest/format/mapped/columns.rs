@@ -6,7 +6,9 @@
 
 use super::Batch;
 use super::cells::{Cell, Shape};
-use datafusion::arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, NullArray, StringBuilder};
+use datafusion::arrow::array::{
+    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, NullArray, StringBuilder,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
@@ -56,7 +58,9 @@ impl Votes {
     fn count(&mut self, cell: &Cell<'_>) {
         match cell {
             Cell::Null => {}
-            Cell::Plain(text) | Cell::Quoted(text) if text.parse::<f64>().is_ok_and(|value| !value.is_finite()) => {
+            Cell::Plain(text) | Cell::Quoted(text)
+                if text.parse::<f64>().is_ok_and(|value| !value.is_finite()) =>
+            {
                 self.words += 1;
             }
             Cell::Quoted(_) => self.texts += 1,
@@ -76,12 +80,22 @@ impl Votes {
     }
 
     fn kind(self) -> Kind {
-        let Votes { ints, floats, bools, texts, words } = self;
+        let Votes {
+            ints,
+            floats,
+            bools,
+            texts,
+            words,
+        } = self;
         let all = ints + floats + bools + texts;
         if all + words == 0 {
             Kind::Unknown
         } else if (ints + floats) as f64 >= NUMERIC_SHARE * all as f64 {
-            if floats + words > 0 { Kind::Float } else { Kind::Int }
+            if floats + words > 0 {
+                Kind::Float
+            } else {
+                Kind::Int
+            }
         } else if bools == all {
             Kind::Bool
         } else {
@@ -112,8 +126,13 @@ impl Columns {
     /// Learns names and types from rows.
     pub(super) fn learn(shape: &Shape, batch: &Batch) -> Self {
         let mut names = Vec::new();
-        batch.iter().for_each(|(row, _)| shape.columns(row, &mut names));
-        let mut columns = Self { kinds: vec![Kind::Unknown; names.len()], names };
+        batch
+            .iter()
+            .for_each(|(row, _)| shape.columns(row, &mut names));
+        let mut columns = Self {
+            kinds: vec![Kind::Unknown; names.len()],
+            names,
+        };
         columns.widen(shape, batch);
         columns
     }
@@ -124,7 +143,9 @@ impl Columns {
         let mut votes = vec![Votes::default(); self.names.len()];
         for (row, _) in batch.iter() {
             // a broken row has no say; it is rejected when it is read
-            let _ = shape.cells(row, &self.names, &mut |column, cell| votes[column].count(&cell));
+            let _ = shape.cells(row, &self.names, &mut |column, cell| {
+                votes[column].count(&cell)
+            });
         }
         let before = self.kinds.clone();
         for (kind, votes) in self.kinds.iter_mut().zip(votes) {
@@ -139,26 +160,45 @@ impl Columns {
 
     /// True where a batch may still change types.
     pub(super) fn may_widen(&self) -> bool {
-        self.kinds.iter().any(|kind| matches!(kind, Kind::Unknown | Kind::Int))
+        self.kinds
+            .iter()
+            .any(|kind| matches!(kind, Kind::Unknown | Kind::Int))
     }
 
     /// Keeps these columns only.
     pub(super) fn keep(&mut self, used: &dyn Fn(&str) -> bool) {
-        let kept: Vec<(String, Kind)> =
-            self.names.drain(..).zip(self.kinds.drain(..)).filter(|(name, _)| used(name)).collect();
+        let kept: Vec<(String, Kind)> = self
+            .names
+            .drain(..)
+            .zip(self.kinds.drain(..))
+            .filter(|(name, _)| used(name))
+            .collect();
         (self.names, self.kinds) = kept.into_iter().unzip();
     }
 
     /// The schema of the batches.
     pub(super) fn schema(&self) -> Schema {
         Schema::new(
-            self.names.iter().zip(&self.kinds).map(|(name, kind)| Field::new(name, kind.data_type(), true)).collect::<Vec<_>>(),
+            self.names
+                .iter()
+                .zip(&self.kinds)
+                .map(|(name, kind)| Field::new(name, kind.data_type(), true))
+                .collect::<Vec<_>>(),
         )
     }
 
     /// Makes columns of rows; rows that cannot be read are left out and named in `bad`. Returns the row numbers taken.
-    pub(super) fn build(&self, shape: &Shape, batch: &Batch, bad: &mut Vec<BadRow>) -> (Vec<ArrayRef>, Vec<usize>) {
-        let mut builders: Vec<Builder> = self.kinds.iter().map(|kind| Builder::new(*kind, batch.rows.len())).collect();
+    pub(super) fn build(
+        &self,
+        shape: &Shape,
+        batch: &Batch,
+        bad: &mut Vec<BadRow>,
+    ) -> (Vec<ArrayRef>, Vec<usize>) {
+        let mut builders: Vec<Builder> = self
+            .kinds
+            .iter()
+            .map(|kind| Builder::new(*kind, batch.rows.len()))
+            .collect();
         let mut taken = Vec::with_capacity(batch.rows.len());
         let mut filled = vec![false; self.names.len()];
         for (number, (row, _)) in batch.iter().enumerate() {
@@ -170,14 +210,23 @@ impl Columns {
                 }
                 if let Err(kind) = builders[column].push(&cell) {
                     builders[column].null();
-                    let (Cell::Plain(text) | Cell::Quoted(text)) = &cell else { return };
+                    let (Cell::Plain(text) | Cell::Quoted(text)) = &cell else {
+                        return;
+                    };
                     wrong.get_or_insert_with(|| {
                         let text: String = text.chars().take(40).collect();
-                        format!("column {} holds {text:?}, which is no {kind}; correct the cell", self.names[column])
+                        format!(
+                            "column {} holds {text:?}, which is no {kind}; correct the cell",
+                            self.names[column]
+                        )
                     });
                 }
             });
-            for (builder, _) in builders.iter_mut().zip(&filled).filter(|(_, filled)| !**filled) {
+            for (builder, _) in builders
+                .iter_mut()
+                .zip(&filled)
+                .filter(|(_, filled)| !**filled)
+            {
                 builder.null();
             }
             match (read, wrong) {
@@ -187,11 +236,17 @@ impl Columns {
             }
         }
         let all = batch.rows.len();
-        let mut arrays: Vec<ArrayRef> = builders.into_iter().map(|builder| builder.finish(all)).collect();
+        let mut arrays: Vec<ArrayRef> = builders
+            .into_iter()
+            .map(|builder| builder.finish(all))
+            .collect();
         if taken.len() < all {
-            let rows = datafusion::arrow::array::UInt64Array::from_iter_values(taken.iter().map(|row| *row as u64));
+            let rows = datafusion::arrow::array::UInt64Array::from_iter_values(
+                taken.iter().map(|row| *row as u64),
+            );
             for array in &mut arrays {
-                *array = datafusion::arrow::compute::take(array, &rows, None).expect("the rows are within the batch");
+                *array = datafusion::arrow::compute::take(array, &rows, None)
+                    .expect("the rows are within the batch");
             }
         }
         (arrays, taken)
@@ -234,8 +289,12 @@ impl Builder {
         };
         match self {
             Self::Unknown => {}
-            Self::Int(builder) => builder.append_value(text.trim().parse().map_err(|_| "whole number")?),
-            Self::Float(builder) => builder.append_value(text.trim().parse().map_err(|_| "number")?),
+            Self::Int(builder) => {
+                builder.append_value(text.trim().parse().map_err(|_| "whole number")?)
+            }
+            Self::Float(builder) => {
+                builder.append_value(text.trim().parse().map_err(|_| "number")?)
+            }
             Self::Bool(builder) => builder.append_value(truth(text.trim()).ok_or("truth value")?),
             Self::Text(builder) => builder.append_value(text),
         }

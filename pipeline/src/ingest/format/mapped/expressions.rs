@@ -6,7 +6,9 @@
 use super::super::Refusal;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType};
+use datafusion::arrow::datatypes::{
+    DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType,
+};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
@@ -26,7 +28,9 @@ impl Planner {
     pub(super) fn new() -> Self {
         let mut config = SessionConfig::new().with_target_partitions(1);
         config.options_mut().sql_parser.enable_ident_normalization = false;
-        Self { context: SessionContext::new_with_config(config) }
+        Self {
+            context: SessionContext::new_with_config(config),
+        }
     }
 
     fn logical(&self, sql: &str, schema: &DFSchema, what: &str) -> Result<Expr, Refusal> {
@@ -49,10 +53,21 @@ impl Planner {
     ///
     /// # Errors
     /// It is neither a column nor an expression over columns.
-    pub(super) fn columns(&self, sql: &str, schema: &Schema, what: &str, into: &mut BTreeSet<String>) -> Result<(), Refusal> {
+    pub(super) fn columns(
+        &self,
+        sql: &str,
+        schema: &Schema,
+        what: &str,
+        into: &mut BTreeSet<String>,
+    ) -> Result<(), Refusal> {
         let schema = df_schema(schema)?;
         let expression = self.logical(sql, &schema, what)?;
-        into.extend(expression.column_refs().into_iter().map(|column| column.name.clone()));
+        into.extend(
+            expression
+                .column_refs()
+                .into_iter()
+                .map(|column| column.name.clone()),
+        );
         Ok(())
     }
 
@@ -60,18 +75,29 @@ impl Planner {
     ///
     /// # Errors
     /// Types do not go together, or it needs more than one row.
-    pub(super) fn plan(&self, sql: &str, schema: &Schema, what: &str) -> Result<Arc<dyn PhysicalExpr>, Refusal> {
+    pub(super) fn plan(
+        &self,
+        sql: &str,
+        schema: &Schema,
+        what: &str,
+    ) -> Result<Arc<dyn PhysicalExpr>, Refusal> {
         let schema = df_schema(schema)?;
         let expression = self.logical(sql, &schema, what)?;
-        self.context.create_physical_expr(expression, &schema).map_err(|error| {
-            let error = error.strip_backtrace();
-            Refusal(format!("the mapping's {what} {sql:?} cannot be evaluated: {}", error.lines().next().unwrap_or_default()))
-        })
+        self.context
+            .create_physical_expr(expression, &schema)
+            .map_err(|error| {
+                let error = error.strip_backtrace();
+                Refusal(format!(
+                    "the mapping's {what} {sql:?} cannot be evaluated: {}",
+                    error.lines().next().unwrap_or_default()
+                ))
+            })
     }
 }
 
 fn df_schema(schema: &Schema) -> Result<DFSchema, Refusal> {
-    DFSchema::try_from(schema.clone()).map_err(|error| Refusal(format!("the table's columns cannot be used: {error}")))
+    DFSchema::try_from(schema.clone())
+        .map_err(|error| Refusal(format!("the table's columns cannot be used: {error}")))
 }
 
 /// Values of one expression, a row each, in one of the types that a field takes.
@@ -92,22 +118,43 @@ impl Values {
     /// A row cannot be evaluated (a cast of a word to a number, a division by zero), or the result is no scalar.
     pub(super) fn of(expression: &dyn PhysicalExpr, batch: &RecordBatch) -> Result<Self, String> {
         let said = |error: datafusion::error::DataFusionError| {
-            error.strip_backtrace().lines().next().unwrap_or_default().to_owned()
+            error
+                .strip_backtrace()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
         };
-        let array: ArrayRef =
-            expression.evaluate(batch).and_then(|value| value.into_array(batch.num_rows())).map_err(said)?;
+        let array: ArrayRef = expression
+            .evaluate(batch)
+            .and_then(|value| value.into_array(batch.num_rows()))
+            .map_err(said)?;
         let to = |kind: &DataType| cast(&array, kind).map_err(|error| error.to_string());
         Ok(match array.data_type() {
             DataType::Null => Self::Null,
             DataType::Boolean => Self::Bool(array.as_boolean().clone()),
-            kind if kind.is_integer() => Self::Int(to(&DataType::Int64)?.as_primitive::<Int64Type>().clone()),
-            kind if kind.is_numeric() => Self::Float(to(&DataType::Float64)?.as_primitive::<Float64Type>().clone()),
-            DataType::Utf8 => Self::Text(array.as_string::<i32>().clone()),
-            DataType::Utf8View | DataType::LargeUtf8 => Self::Text(to(&DataType::Utf8)?.as_string::<i32>().clone()),
-            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Self::Time(
-                to(&DataType::Timestamp(TimeUnit::Millisecond, None))?.as_primitive::<TimestampMillisecondType>().clone(),
+            kind if kind.is_integer() => {
+                Self::Int(to(&DataType::Int64)?.as_primitive::<Int64Type>().clone())
+            }
+            kind if kind.is_numeric() => Self::Float(
+                to(&DataType::Float64)?
+                    .as_primitive::<Float64Type>()
+                    .clone(),
             ),
-            other => return Err(format!("it gives a {other}; a field takes a number, a truth value or text")),
+            DataType::Utf8 => Self::Text(array.as_string::<i32>().clone()),
+            DataType::Utf8View | DataType::LargeUtf8 => {
+                Self::Text(to(&DataType::Utf8)?.as_string::<i32>().clone())
+            }
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Self::Time(
+                to(&DataType::Timestamp(TimeUnit::Millisecond, None))?
+                    .as_primitive::<TimestampMillisecondType>()
+                    .clone(),
+            ),
+            other => {
+                return Err(format!(
+                    "it gives a {other}; a field takes a number, a truth value or text"
+                ));
+            }
         })
     }
 

@@ -1,7 +1,7 @@
 //! The mapping file: YAML that says what a table's columns mean.
 
-use crate::ingest::settings;
 use super::super::Refusal;
+use crate::ingest::settings;
 use cairn_avro::contract;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -28,10 +28,10 @@ pub struct Mapping {
     pub filter: Option<String>,
     /// Field of the record → column or expression.
     #[serde(default)]
-    pub fields: BTreeMap<String, Text>,
+    pub fields: BTreeMap<String, RightHand>,
     /// Field of `runs.config` → column or expression; sent once a run.
     #[serde(default)]
-    pub config: BTreeMap<String, Text>,
+    pub config: BTreeMap<String, RightHand>,
     /// What the end of the table means for its runs.
     pub ended: Option<Ended>,
     /// Digest of the file that said so, 64 hexadecimal digits.
@@ -42,7 +42,7 @@ pub struct Mapping {
 /// A column or an expression; YAML may have read it as a number or a truth value.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub enum Text {
+pub enum RightHand {
     /// As written.
     Text(String),
     /// `key: 0`
@@ -53,7 +53,7 @@ pub enum Text {
     Bool(bool),
 }
 
-impl Text {
+impl RightHand {
     /// The SQL.
     pub(super) fn sql(&self) -> String {
         match self {
@@ -121,8 +121,13 @@ fn training() -> String {
 }
 
 /// Topics that a table can be read as.
-pub(super) const TOPICS: [&str; 5] =
-    ["telemetry.training", "telemetry.runtime", "telemetry.tooluse", "eval.results", "safety.results"];
+pub(super) const TOPICS: [&str; 5] = [
+    "telemetry.training",
+    "telemetry.runtime",
+    "telemetry.tooluse",
+    "eval.results",
+    "safety.results",
+];
 
 impl Mapping {
     /// Reads a mapping file.
@@ -130,13 +135,18 @@ impl Mapping {
     /// # Errors
     /// It is no YAML, or names something that the contract does not have; says where and what is nearest.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let mut mapping: Mapping =
-            serde_yaml_ng::from_str(text).map_err(|error| Refusal(format!("the mapping file: {error}")))?;
+        let mut mapping: Mapping = serde_yaml_ng::from_str(text)
+            .map_err(|error| Refusal(format!("the mapping file: {error}")))?;
         mapping.sha256 = format!("{:x}", Sha256::digest(text));
         if !TOPICS.contains(&mapping.topic.as_str()) {
-            return Err(Refusal(format!("the mapping's topic is {:?}; it is one of {}", mapping.topic, TOPICS.join(", "))));
+            return Err(Refusal(format!(
+                "the mapping's topic is {:?}; it is one of {}",
+                mapping.topic,
+                TOPICS.join(", ")
+            )));
         }
-        let known = contract::of_topic(&mapping.topic).map_or(&[][..], contract::Entry::field_names);
+        let known =
+            contract::of_topic(&mapping.topic).map_or(&[][..], contract::Entry::field_names);
         for name in mapping.fields.keys() {
             known_field(name, known, &mapping.topic)?;
         }
@@ -154,12 +164,18 @@ impl Mapping {
 
     fn clock_is_there(&self) -> Result<(), Refusal> {
         let missing = match self.clock {
-            Clock::Step if self.topic == "telemetry.training" && !self.fields.contains_key("step") => "fields.step",
+            Clock::Step
+                if self.topic == "telemetry.training" && !self.fields.contains_key("step") =>
+            {
+                "fields.step"
+            }
             Clock::Tokens if !self.fields.contains_key("tokens") => "fields.tokens",
             Clock::EventTime if self.event_time.is_none() => "event_time",
             _ => return Ok(()),
         };
-        Err(Refusal(format!("the mapping's clock needs {missing}; add it, or name another clock (step, tokens, event_time)")))
+        Err(Refusal(format!(
+            "the mapping's clock needs {missing}; add it, or name another clock (step, tokens, event_time)"
+        )))
     }
 }
 
@@ -170,16 +186,25 @@ fn known_field(name: &str, known: &[&str], topic: &str) -> Result<(), Refusal> {
         _ => None,
     };
     if let Some(key) = elsewhere {
-        return Err(Refusal(format!("the mapping's fields.{name} stands beside fields, as {key}:")));
+        return Err(Refusal(format!(
+            "the mapping's fields.{name} stands beside fields, as {key}:"
+        )));
     }
-    let metric = name.strip_prefix("metrics.").is_some_and(|metric| !metric.is_empty() && !metric.contains('.'));
+    let metric = name
+        .strip_prefix("metrics.")
+        .is_some_and(|metric| !metric.is_empty() && !metric.contains('.'));
     if known.contains(&name) && name != "metrics" || metric && known.contains(&"metrics") {
         return Ok(());
     }
     let nearest = known
         .iter()
-        .max_by(|one, other| strsim::jaro_winkler(one, name).total_cmp(&strsim::jaro_winkler(other, name)))
-        .map_or(String::new(), |nearest| format!("; the nearest is {nearest}"));
-    Err(Refusal(format!("the mapping's fields.{name} is no field of {topic}{nearest} (other numbers: metrics.<name>)")))
+        .max_by(|one, other| {
+            strsim::jaro_winkler(one, name).total_cmp(&strsim::jaro_winkler(other, name))
+        })
+        .map_or(String::new(), |nearest| {
+            format!("; the nearest is {nearest}")
+        });
+    Err(Refusal(format!(
+        "the mapping's fields.{name} is no field of {topic}{nearest} (other numbers: metrics.<name>)"
+    )))
 }
-

@@ -39,7 +39,9 @@ pub(super) struct MappedJson;
 
 fn first_byte(head: &[u8]) -> Option<u8> {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    head.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+    head.iter()
+        .copied()
+        .find(|byte| !byte.is_ascii_whitespace())
 }
 
 impl Format for MappedCsv {
@@ -55,7 +57,9 @@ impl Format for MappedCsv {
         match first_byte(head) {
             Some(b'{' | b'[') | None => Confidence::No,
             _ if head.starts_with(b"PAR1") => Confidence::No,
-            _ if std::str::from_utf8(&head[..head.len().min(1024)]).is_err_and(|error| error.error_len().is_some()) => {
+            _ if std::str::from_utf8(&head[..head.len().min(1024)])
+                .is_err_and(|error| error.error_len().is_some()) =>
+            {
                 Confidence::Perhaps("it does not begin as text")
             }
             _ => Confidence::Sure,
@@ -123,10 +127,16 @@ pub(super) struct Batch {
 impl Batch {
     /// The rows with their places.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Position)> {
-        self.rows.iter().enumerate().map(|(row, (start, position))| {
-            let end = self.rows.get(row + 1).map_or(self.text.len(), |(start, _)| *start);
-            (&self.text[*start..end], *position)
-        })
+        self.rows
+            .iter()
+            .enumerate()
+            .map(|(row, (start, position))| {
+                let end = self
+                    .rows
+                    .get(row + 1)
+                    .map_or(self.text.len(), |(start, _)| *start);
+                (&self.text[*start..end], *position)
+            })
     }
 }
 
@@ -143,7 +153,9 @@ struct Table {
 impl Table {
     fn parser(setup: &Setup, shape: Shape, framing: Framing) -> Result<Box<dyn Parser>, Refusal> {
         let Some(mapping) = setup.mapping.clone() else {
-            return Err(Refusal("a table needs a mapping; describe its columns with --map FILE.yaml".into()));
+            return Err(Refusal(
+                "a table needs a mapping; describe its columns with --map FILE.yaml".into(),
+            ));
         };
         Ok(Box::new(Table {
             framing,
@@ -166,7 +178,9 @@ impl Table {
 
     /// Puts the lines of a CSV record together.
     fn csv(&mut self, line: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
-        let Shape::Csv(csv) = &mut self.shape else { return Ok(()) };
+        let Shape::Csv(csv) = &mut self.shape else {
+            return Ok(());
+        };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if csv.header.is_empty() {
             return csv.read_header(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line));
@@ -192,7 +206,9 @@ impl Table {
         }
         if self.open.len() > RECORD_BYTES_MAX {
             let record = std::mem::take(&mut self.open);
-            let text = format!("a quote was opened and not closed within {RECORD_BYTES_MAX} bytes; double quotes within a cell");
+            let text = format!(
+                "a quote was opened and not closed within {RECORD_BYTES_MAX} bytes; double quotes within a cell"
+            );
             out.reject("bad_row", text, &self.rows.topic(), self.open_at, &record);
         }
         Ok(())
@@ -207,14 +223,18 @@ impl Parser for Table {
     fn split(&mut self, document: Vec<u8>) -> Result<(Vec<u8>, Vec<Piece>), Reject> {
         let repaired = quoted_numbers(&document);
         let text = repaired.as_deref().unwrap_or(&document);
-        let found = serde_json::from_slice::<Vec<&RawValue>>(text).map(|entries| pieces(&document, text, &entries));
+        let found = serde_json::from_slice::<Vec<&RawValue>>(text)
+            .map(|entries| pieces(&document, text, &entries));
         match found {
             Ok(pieces) => Ok((repaired.unwrap_or(document), pieces)),
             Err(error) => Err(Reject {
                 class: "json",
                 text: format!("the document is no JSON array of objects: {error}"),
                 topic: self.rows.topic(),
-                position: Position { line: error.line() as u64, byte: 0 },
+                position: Position {
+                    line: error.line() as u64,
+                    byte: 0,
+                },
                 original: document,
             }),
         }

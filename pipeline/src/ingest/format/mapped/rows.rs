@@ -61,7 +61,12 @@ impl Rows {
     pub(super) fn new(mapping: Arc<Mapping>, setup: &Setup) -> Result<Self, Refusal> {
         let mut wanted = Vec::new();
         let mut want = |path: &str, sql: String, what: String, role| {
-            wanted.push(Wanted { path: path.to_owned(), sql, what, role });
+            wanted.push(Wanted {
+                path: path.to_owned(),
+                sql,
+                what,
+                role,
+            });
         };
         if let Some(sql) = &mapping.filter {
             want("", sql.clone(), "where".into(), Role::Filter);
@@ -73,7 +78,12 @@ impl Rows {
             want("attempt", sql.clone(), "attempt".into(), Role::Field);
         }
         if let Some(time) = &mapping.event_time {
-            want("event_time_ms", time.from.clone(), "event_time.from".into(), Role::Time);
+            want(
+                "event_time_ms",
+                time.from.clone(),
+                "event_time.from".into(),
+                Role::Time,
+            );
         }
         for (name, text) in &mapping.fields {
             want(name, text.sql(), format!("fields.{name}"), Role::Field);
@@ -127,9 +137,16 @@ impl Rows {
     }
 
     /// Turns raw rows into events and rejects.
-    pub(super) fn evaluate(&mut self, shape: &Shape, batch: &Batch, out: &mut Out) -> Result<(), Refusal> {
+    pub(super) fn evaluate(
+        &mut self,
+        shape: &Shape,
+        batch: &Batch,
+        out: &mut Out,
+    ) -> Result<(), Refusal> {
         self.prepare(shape, batch)?;
-        let Some(columns) = &self.columns else { return Ok(()) };
+        let Some(columns) = &self.columns else {
+            return Ok(());
+        };
         let raw: Vec<(&[u8], Position)> = batch.iter().collect();
         let mut bad = Vec::new();
         let (arrays, taken) = columns.build(shape, batch, &mut bad);
@@ -151,7 +168,13 @@ impl Rows {
                 for (row, number) in taken.into_iter().enumerate() {
                     match self.values(&records.slice(row, 1)) {
                         Ok(values) => self.row(&values, 0, raw[number], out),
-                        Err(text) => out.reject("expression", text, &self.mapping.topic, raw[number].1, raw[number].0),
+                        Err(text) => out.reject(
+                            "expression",
+                            text,
+                            &self.mapping.topic,
+                            raw[number].1,
+                            raw[number].0,
+                        ),
                     }
                 }
             }
@@ -164,8 +187,12 @@ impl Rows {
             .iter()
             .zip(&self.wanted)
             .map(|(plan, wanted)| {
-                Values::of(plan.as_ref(), records)
-                    .map_err(|error| format!("the mapping's {} {:?} fails on this row: {error}", wanted.what, wanted.sql))
+                Values::of(plan.as_ref(), records).map_err(|error| {
+                    format!(
+                        "the mapping's {} {:?} fails on this row: {error}",
+                        wanted.what, wanted.sql
+                    )
+                })
             })
             .collect()
     }
@@ -178,24 +205,40 @@ impl Rows {
         }
     }
 
-    fn payload(&mut self, values: &[Values], row: usize, raw: (&[u8], Position), out: &mut Out) -> Result<Option<Payload>, Misfit> {
+    fn payload(
+        &mut self,
+        values: &[Values],
+        row: usize,
+        raw: (&[u8], Position),
+        out: &mut Out,
+    ) -> Result<Option<Payload>, Misfit> {
         let mut pairs: Vec<(&str, Scalar<'_>)> = Vec::with_capacity(self.wanted.len() + 4);
         for (wanted, values) in self.wanted.iter().zip(values) {
             let value = values.get(row);
             match (wanted.role, value) {
-                (Role::Filter, Some(Scalar::Bool(true))) | (Role::Field | Role::Time, None) | (Role::Config, _) => {}
+                (Role::Filter, Some(Scalar::Bool(true)))
+                | (Role::Field | Role::Time, None)
+                | (Role::Config, _) => {}
                 (Role::Filter, _) => return Ok(None),
                 (Role::Field, Some(value)) => pairs.push((&wanted.path, value)),
                 (Role::Time, Some(value)) if values.is_time() => pairs.push((&wanted.path, value)),
                 (Role::Time, Some(value)) => {
-                    let unit = self.mapping.event_time.as_ref().map_or(Unit::Ms, |time| time.unit);
+                    let unit = self
+                        .mapping
+                        .event_time
+                        .as_ref()
+                        .map_or(Unit::Ms, |time| time.unit);
                     pairs.push((&wanted.path, Scalar::Int(milliseconds(value, unit)?)));
                 }
             }
         }
         let run_id = match (given("run_id", &pairs), &self.mapping.run_id) {
             (Some(value), _) => value.to_string(),
-            (None, Some(sql)) => return Err(Misfit(format!("run_id ({sql}) is empty; every row names its run"))),
+            (None, Some(sql)) => {
+                return Err(Misfit(format!(
+                    "run_id ({sql}) is empty; every row names its run"
+                )));
+            }
             (None, None) => {
                 pairs.push(("run_id", Scalar::Text(&self.default_run)));
                 self.default_run.clone()
@@ -230,7 +273,14 @@ impl Rows {
     }
 
     /// The run's configuration, before its first row.
-    fn config(&self, values: &[Values], row: usize, run_id: &str, raw: (&[u8], Position), out: &mut Out) -> Result<(), Misfit> {
+    fn config(
+        &self,
+        values: &[Values],
+        row: usize,
+        run_id: &str,
+        raw: (&[u8], Position),
+        out: &mut Out,
+    ) -> Result<(), Misfit> {
         let pairs: Vec<(String, Scalar<'_>)> = self
             .wanted
             .iter()
@@ -238,7 +288,8 @@ impl Rows {
             .filter(|(wanted, _)| wanted.role == Role::Config)
             .filter_map(|(wanted, values)| Some((wanted.path.clone(), values.get(row)?)))
             .collect();
-        let mut config = settings::config(&pairs).map_err(|refusal| Misfit(format!("config: {refusal}")))?;
+        let mut config =
+            settings::config(&pairs).map_err(|refusal| Misfit(format!("config: {refusal}")))?;
         run_id.clone_into(&mut config.run_id);
         config.attempt = self.default_attempt;
         out.event(Payload::RunConfig(Box::new(config)), raw.1, raw.0);
@@ -249,15 +300,28 @@ impl Rows {
         let run = self.runs.entry(run_id).or_default();
         run.rows += 1;
         let (attempt, step, tokens, time) = match payload {
-            Payload::TrainingTelemetry(event) => (event.attempt, Some(event.step), event.tokens, event.event_time_ms),
-            Payload::RuntimeTelemetry(event) => (event.attempt, event.step, None, event.event_time_ms),
+            Payload::TrainingTelemetry(event) => (
+                event.attempt,
+                Some(event.step),
+                event.tokens,
+                event.event_time_ms,
+            ),
+            Payload::RuntimeTelemetry(event) => {
+                (event.attempt, event.step, None, event.event_time_ms)
+            }
             Payload::ToolUse(event) => (event.attempt, None, None, event.event_time_ms),
-            Payload::EvalResult(event) => (event.attempt, event.step, event.tokens, event.event_time_ms),
+            Payload::EvalResult(event) => {
+                (event.attempt, event.step, event.tokens, event.event_time_ms)
+            }
             Payload::SafetyResult(event) => (event.attempt, event.step, None, event.event_time_ms),
             _ => return,
         };
         if attempt > run.attempt || run.rows == 1 {
-            *run = Run { rows: run.rows, attempt, ..Run::default() };
+            *run = Run {
+                rows: run.rows,
+                attempt,
+                ..Run::default()
+            };
         }
         if attempt == run.attempt {
             run.step = run.step.max(step);
@@ -295,11 +359,19 @@ impl Rows {
 
 /// The value of a path among pairs.
 fn given<'a>(name: &str, pairs: &[(&str, Scalar<'a>)]) -> Option<Scalar<'a>> {
-    pairs.iter().find(|(path, _)| *path == name).map(|(_, value)| *value)
+    pairs
+        .iter()
+        .find(|(path, _)| *path == name)
+        .map(|(_, value)| *value)
 }
 
 fn milliseconds(value: Scalar<'_>, unit: Unit) -> Result<i64, Misfit> {
-    let wrong = |what: &str| Misfit(format!("event_time is {:?}, which is no {what}", value.to_string()));
+    let wrong = |what: &str| {
+        Misfit(format!(
+            "event_time is {:?}, which is no {what}",
+            value.to_string()
+        ))
+    };
     if let (Unit::Rfc3339, Scalar::Text(text)) = (unit, value) {
         return string_to_timestamp_nanos(text.trim())
             .map(|nanoseconds| nanoseconds.div_euclid(1_000_000))
@@ -315,7 +387,11 @@ fn milliseconds(value: Scalar<'_>, unit: Unit) -> Result<i64, Misfit> {
         Unit::S => number * 1e3,
         Unit::Ms => number,
         Unit::Us => number / 1e3,
-        Unit::Rfc3339 => return Err(wrong("time as RFC 3339 writes it; name its unit (s, ms, us)")),
+        Unit::Rfc3339 => {
+            return Err(wrong(
+                "time as RFC 3339 writes it; name its unit (s, ms, us)",
+            ));
+        }
     };
     if milliseconds.abs() > 9e15 {
         return Err(wrong("time within 200,000 years of 1970"));

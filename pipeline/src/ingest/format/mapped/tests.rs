@@ -8,13 +8,21 @@ use std::sync::Arc;
 
 fn map(text: &str) -> Setup {
     let mapping = Mapping::parse(text).expect("the mapping is good");
-    Setup { run_id: "file".into(), mapping: Some(Arc::new(mapping)), ..Setup::default() }
+    Setup {
+        run_id: "file".into(),
+        mapping: Some(Arc::new(mapping)),
+        ..Setup::default()
+    }
 }
 
 fn refused(format: &str, mapping: &str, table: &str) -> String {
-    let mut parser = super::super::named(format).and_then(|format| format.parser(&map(mapping))).expect("it is one");
+    let mut parser = super::super::named(format)
+        .and_then(|format| format.parser(&map(mapping)))
+        .expect("it is one");
     let mut out = Out::default();
-    let unit = |parser: &mut dyn super::Parser, line: &str, out: &mut Out| parser.unit(line.as_bytes(), super::Position::default(), out);
+    let unit = |parser: &mut dyn super::Parser, line: &str, out: &mut Out| {
+        parser.unit(line.as_bytes(), super::Position::default(), out)
+    };
     table
         .lines()
         .try_for_each(|line| unit(parser.as_mut(), line, &mut out))
@@ -43,17 +51,62 @@ fn the_mapping_of_the_contract() {
     let out = read("mapped_csv", csv.as_bytes(), &map(FULL));
     assert_eq!((out.rejects.as_slice(), out.ignored), (&[][..], 1));
     let steps = training(&out);
-    assert_eq!((steps[0].run_id.as_str(), steps[0].loss, steps[0].tokens), ("a", Some(3.5), Some(1000)));
-    assert_eq!((steps[0].event_time_ms, steps[0].metrics["ratio"]), (Some(1_700_000_000_000), 10.0));
-    assert_eq!((steps[1].run_id.as_str(), steps[1].loss_state), ("b, \"x\"", NumberState::Nan));
-    assert_eq!((steps[1].event_time_ms, steps[1].tokens), (Some(1_700_000_002_500), Some(1000)));
-    let kinds: Vec<_> = out.events.iter().map(|event| event.payload.entry().record).collect();
-    assert_eq!(kinds, ["RunConfig", "TrainingTelemetry", "RunConfig", "TrainingTelemetry", "RunLifecycle", "RunLifecycle"]);
-    let Payload::RunConfig(config) = &out.events[0].payload else { panic!("it is a configuration") };
-    assert_eq!(config.model.as_ref().and_then(|model| model.parameters_total), Some(100.0));
-    assert_eq!(config.hardware.as_ref().and_then(|hardware| hardware.accelerator.as_deref()), Some("H100"));
-    let Payload::RunLifecycle(end) = &out.events[4].payload else { panic!("it is an end") };
-    assert_eq!((end.run_id.as_str(), end.state, end.step), ("a", RunState::Finished, Some(1)));
+    assert_eq!(
+        (steps[0].run_id.as_str(), steps[0].loss, steps[0].tokens),
+        ("a", Some(3.5), Some(1000))
+    );
+    assert_eq!(
+        (steps[0].event_time_ms, steps[0].metrics["ratio"]),
+        (Some(1_700_000_000_000), 10.0)
+    );
+    assert_eq!(
+        (steps[1].run_id.as_str(), steps[1].loss_state),
+        ("b, \"x\"", NumberState::Nan)
+    );
+    assert_eq!(
+        (steps[1].event_time_ms, steps[1].tokens),
+        (Some(1_700_000_002_500), Some(1000))
+    );
+    let kinds: Vec<_> = out
+        .events
+        .iter()
+        .map(|event| event.payload.entry().record)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "RunConfig",
+            "TrainingTelemetry",
+            "RunConfig",
+            "TrainingTelemetry",
+            "RunLifecycle",
+            "RunLifecycle"
+        ]
+    );
+    let Payload::RunConfig(config) = &out.events[0].payload else {
+        panic!("it is a configuration")
+    };
+    assert_eq!(
+        config
+            .model
+            .as_ref()
+            .and_then(|model| model.parameters_total),
+        Some(100.0)
+    );
+    assert_eq!(
+        config
+            .hardware
+            .as_ref()
+            .and_then(|hardware| hardware.accelerator.as_deref()),
+        Some("H100")
+    );
+    let Payload::RunLifecycle(end) = &out.events[4].payload else {
+        panic!("it is an end")
+    };
+    assert_eq!(
+        (end.run_id.as_str(), end.state, end.step),
+        ("a", RunState::Finished, Some(1))
+    );
 }
 
 #[test]
@@ -72,7 +125,17 @@ not json
 "#;
     for (format, text) in [
         ("mapped_jsonl", jsonl.to_owned()),
-        ("mapped_json", format!("[{}]", jsonl.lines().filter(|line| line.starts_with('{')).collect::<Vec<_>>().join(",\n"))),
+        (
+            "mapped_json",
+            format!(
+                "[{}]",
+                jsonl
+                    .lines()
+                    .filter(|line| line.starts_with('{'))
+                    .collect::<Vec<_>>()
+                    .join(",\n")
+            ),
+        ),
     ] {
         let out = read(format, text.as_bytes(), &map(mapping));
         let found: Vec<_> = out
@@ -83,7 +146,13 @@ not json
                 _ => None,
             })
             .collect();
-        assert_eq!(found, [("m1", Some(0.5), Some(10), Some(1_700_158_546_680)), ("m2", None, None, Some(1_700_158_546_000))]);
+        assert_eq!(
+            found,
+            [
+                ("m1", Some(0.5), Some(10), Some(1_700_158_546_680)),
+                ("m2", None, None, Some(1_700_158_546_000))
+            ]
+        );
         let last = out.rejects.last().expect("a row names no run");
         assert!(last.text.contains("run_id"), "{}", last.text);
     }
@@ -98,24 +167,53 @@ fn bad_rows_are_rejects_and_do_not_spoil_others() {
     }
     csv += "r,forty-one,1\nr,42\nr,43,1.5\n";
     let out = read("mapped_csv", csv.as_bytes(), &map(mapping));
-    let found: Vec<_> = out.rejects.iter().map(|reject| (reject.class, reject.position.line)).collect();
-    assert_eq!(found, [("bad_value", 42), ("bad_row", 43), ("expression", 5), ("bad_value", 44)], "{:?}", out.rejects);
+    let found: Vec<_> = out
+        .rejects
+        .iter()
+        .map(|reject| (reject.class, reject.position.line))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("bad_value", 42),
+            ("bad_row", 43),
+            ("expression", 5),
+            ("bad_value", 44)
+        ],
+        "{:?}",
+        out.rejects
+    );
     assert_eq!(out.events.len(), 39);
     assert_eq!(out.rejects[0].original, b"r,forty-one,1");
-    assert!(out.rejects[0].text.contains("column step holds \"forty-one\", which is no whole number"));
+    assert!(
+        out.rejects[0]
+            .text
+            .contains("column step holds \"forty-one\", which is no whole number")
+    );
 }
 
 #[test]
 fn quotes_may_hold_line_ends() {
     let mapping = "{run_id: run, fields: {step: step}}";
-    let out = read("mapped_csv", b"run;step;note\r\na;1;\"two\nlines\"\r\nb;2;one\r\nc;3;\"open\r\nd;4;x\r\n", &map(mapping));
-    assert_eq!(training(&out).iter().map(|step| step.step).collect::<Vec<_>>(), [1, 2]);
+    let out = read(
+        "mapped_csv",
+        b"run;step;note\r\na;1;\"two\nlines\"\r\nb;2;one\r\nc;3;\"open\r\nd;4;x\r\n",
+        &map(mapping),
+    );
+    assert_eq!(
+        training(&out)
+            .iter()
+            .map(|step| step.step)
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
     assert_eq!((out.rejects.len(), out.rejects[0].position.line), (1, 5));
 }
 
 #[test]
 fn types_widen_with_the_rows() {
-    let mapping = "{run_id: run, clock: tokens, fields: {tokens: tokens, loss: loss, accuracy: acc}}";
+    let mapping =
+        "{run_id: run, clock: tokens, fields: {tokens: tokens, loss: loss, accuracy: acc}}";
     let mut csv = String::from("run,tokens,loss,acc\n");
     for row in 0..1500 {
         csv += &format!("r,{row},4,\n");
@@ -123,7 +221,10 @@ fn types_widen_with_the_rows() {
     csv += "r,1500,3.25,0.5\n";
     let out = read("mapped_csv", csv.as_bytes(), &map(mapping));
     let last = training(&out)[1500];
-    assert_eq!((last.loss, last.accuracy, last.step), (Some(3.25), Some(0.5), 1500));
+    assert_eq!(
+        (last.loss, last.accuracy, last.step),
+        (Some(3.25), Some(0.5), 1500)
+    );
 }
 
 #[test]
@@ -137,7 +238,10 @@ fn what_does_not_fit_is_said_before_anything_is_read() {
     assert!(parse("{fieldz: {}}").contains("unknown field"));
     let table = "run,step\na,1\n";
     let why = refused("mapped_csv", "{fields: {step: stepp}}", table);
-    assert!(why.contains("fields.step \"stepp\"") && why.contains("the table has run, step"), "{why}");
+    assert!(
+        why.contains("fields.step \"stepp\"") && why.contains("the table has run, step"),
+        "{why}"
+    );
     let why = refused("mapped_csv", "{fields: {step: \"sum(step)\"}}", table);
     assert!(why.contains("fields.step"), "{why}");
 }
@@ -157,21 +261,44 @@ ended: finished
         let out = read("mapped_csv", &table, &map(mapping));
         assert_eq!(out.rejects, []);
         let rows = training(&out).len();
-        assert_eq!((out.events.len(), rows as u64 + out.ignored), (rows * 3, 104));
-        assert!(training(&out).iter().all(|row| row.validation_loss.is_some_and(|loss| (1.0..9.0).contains(&loss))));
+        assert_eq!(
+            (out.events.len(), rows as u64 + out.ignored),
+            (rows * 3, 104)
+        );
+        assert!(training(&out).iter().all(|row| {
+            row.validation_loss
+                .is_some_and(|loss| (1.0..9.0).contains(&loss))
+        }));
     }
     if let Some(folder) = shared("azure-llm-inference-2023") {
         let mapping = "{topic: telemetry.runtime, clock: event_time, event_time: {from: TIMESTAMP, unit: rfc3339}, fields: {input_tokens: ContextTokens, output_tokens: GeneratedTokens}}";
-        let table = std::fs::read(folder.join("AzureLLMInferenceTrace_conv.csv")).expect("it can be read");
+        let table =
+            std::fs::read(folder.join("AzureLLMInferenceTrace_conv.csv")).expect("it can be read");
         let out = read("mapped_csv", &table, &map(mapping));
-        assert_eq!((out.events.len(), out.rejects.len()), (table.iter().filter(|byte| **byte == b'\n').count() - 1, 0));
-        let Payload::RuntimeTelemetry(first) = &out.events[0].payload else { panic!("it is telemetry") };
-        assert_eq!((first.event_time_ms, first.input_tokens, first.run_id.as_str()), (Some(1_700_158_546_680), Some(374), "file"));
+        assert_eq!(
+            (out.events.len(), out.rejects.len()),
+            (table.iter().filter(|byte| **byte == b'\n').count() - 1, 0)
+        );
+        let Payload::RuntimeTelemetry(first) = &out.events[0].payload else {
+            panic!("it is telemetry")
+        };
+        assert_eq!(
+            (
+                first.event_time_ms,
+                first.input_tokens,
+                first.run_id.as_str()
+            ),
+            (Some(1_700_158_546_680), Some(374), "file")
+        );
     }
     if let Some(folder) = shared("olmo-ladder") {
         let mapping = "{run_id: \"'190M-1xC'\", fields: {step: _step, validation_loss: eval/c4_en-validation/CrossEntropyLoss, tokens: throughput/total_tokens}}";
         let table = std::fs::read(folder.join("190M-1xC.csv")).expect("it can be read");
         let out = read("mapped_csv", &table, &map(mapping));
-        assert!(out.rejects.is_empty() && out.events.len() > 10, "{:?}", out.rejects.first());
+        assert!(
+            out.rejects.is_empty() && out.events.len() > 10,
+            "{:?}",
+            out.rejects.first()
+        );
     }
 }

@@ -1,0 +1,348 @@
+//! The loop over a source: units in, transactions out.
+//!
+//! What is on the log already is parsed once more and dropped, so that the parser stands where it stood; then events are
+//! sent, and a transaction ends with the progress that covers it.
+
+use super::format::{self, Out, Parser, Refusal, Reject};
+use super::progress::{Known, digest};
+use super::run::Ingest;
+use super::source::LINE_BYTES_MAX;
+use super::units::{Finish, Next, Units};
+use super::writer::{Origin, Writer};
+use super::{IngestError, Step};
+use cairn_avro::json;
+use cairn_avro::record::{IngestProgress, Payload};
+use cairn_operators::admit;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// Names of runs that a progress record lists; a table may have any number, a record may not.
+const PROGRESS_RUNS_MAX: usize = 1_000;
+
+/// What is kept of a source when it is begun anew.
+#[derive(Default)]
+pub(super) struct Begun {
+    /// The progress that was there at the first beginning; none until it was looked up.
+    pub(super) base: Option<Option<IngestProgress>>,
+    /// Configurations that this call has committed.
+    pub(super) configs: u64,
+    /// Rejects that this call has committed, by class.
+    pub(super) errors: BTreeMap<&'static str, u64>,
+}
+
+/// What a source's transactions have covered.
+#[derive(Default)]
+pub(super) struct Covered {
+    pub(super) events: u64,
+    pub(super) rejected: u64,
+    pub(super) runs: BTreeSet<String>,
+    /// Of the transaction that is open.
+    open_configs: u64,
+    open_errors: BTreeMap<&'static str, u64>,
+}
+
+/// What can go wrong while a source is read.
+pub(super) enum Wrong {
+    Refusal(Refusal),
+    Io(std::io::Error),
+    Ingest(IngestError),
+}
+
+impl From<Refusal> for Wrong {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
+}
+
+impl From<IngestError> for Wrong {
+    fn from(error: IngestError) -> Self {
+        Self::Ingest(error)
+    }
+}
+
+/// One source while it is read.
+pub(super) struct Reading<'r, 'a> {
+    ingest: &'r Ingest<'a>,
+    writer: Writer<'r>,
+    known: &'r mut Known,
+    begun: &'r mut Begun,
+    each: &'r mut dyn FnMut(&Step<'_>) -> ControlFlow<()>,
+    origin: Origin<'r>,
+    progress: IngestProgress,
+    covered: Covered,
+    out: Out,
+    since: Instant,
+}
+
+impl<'r, 'a> Reading<'r, 'a> {
+    /// A source of which nothing was read yet.
+    pub(super) fn new(
+        ingest: &'r Ingest<'a>,
+        writer: Writer<'r>,
+        known: &'r mut Known,
+        begun: &'r mut Begun,
+        each: &'r mut dyn FnMut(&Step<'_>) -> ControlFlow<()>,
+        origin: Origin<'r>,
+        progress: IngestProgress,
+    ) -> Self {
+        let (covered, out, since) = (Covered::default(), Out::default(), Instant::now());
+        Self {
+            ingest,
+            writer,
+            known,
+            begun,
+            each,
+            origin,
+            progress,
+            covered,
+            out,
+            since,
+        }
+    }
+
+    /// Leaves the log; returns what is covered, and the units that were no data.
+    pub(super) fn close(self) -> Result<(Covered, u64), IngestError> {
+        self.writer.close()?;
+        Ok((self.covered, self.out.ignored))
+    }
+
+    /// Reads a source to its end, from where it is covered.
+    pub(super) fn read(
+        &mut self,
+        units: &mut Units,
+        parser: &mut dyn Parser,
+        covered: Option<&IngestProgress>,
+    ) -> Result<(), Wrong> {
+        if let Some(covered) = covered {
+            self.pass_over(units, parser, covered)?;
+        }
+        let limits = self.ingest.options.limits;
+        let first = units.count;
+        let mut committed = units.count;
+        let finish = loop {
+            match units.next().map_err(Wrong::Io)? {
+                Next::Unit(position) => parser.unit(units.unit(), position, &mut self.out)?,
+                Next::Oversized(position) => {
+                    let text = format!(
+                        "the line has more than {} bytes; no record is that long",
+                        LINE_BYTES_MAX
+                    );
+                    self.out.reject(
+                        "oversized",
+                        text,
+                        json::DEFAULT_TOPIC,
+                        position,
+                        units.unit(),
+                    );
+                }
+                Next::End(finish) => break finish,
+            }
+            self.drain()?;
+            let due = self.writer.records >= limits.batch_records
+                || self.writer.bytes >= limits.batch_bytes
+                || units.count - committed >= limits.batch_units
+                || (units.count.is_multiple_of(256)
+                    && self.since.elapsed().as_millis() >= u128::from(limits.batch_ms));
+            if due && !parser.inside_a_record() {
+                parser.flush(&mut self.out)?;
+                self.drain()?;
+                committed = units.count;
+                self.commit(units, 0, false)?;
+            }
+        };
+        // the end of a source that has nothing new was seen before
+        let rest = match &finish {
+            Finish::Complete => 0,
+            Finish::Broken(_, _, rest) | Finish::PartialLine(rest) => rest.len() as u64,
+        };
+        let nothing_new = first == units.count;
+        let end_seen = nothing_new
+            && covered.is_some_and(|covered| {
+                covered.complete && covered.size_bytes.unsigned_abs() == units.bytes + rest
+            });
+        if end_seen {
+            return Ok(());
+        }
+        let position = units.end();
+        match finish {
+            Finish::Complete => parser.end(position, &mut self.out)?,
+            Finish::PartialLine(rest) => {
+                parser.end(position, &mut self.out)?;
+                let text = "the last line has no end: it was cut, or is still being written; add a line end if it is whole";
+                self.out.reject(
+                    "partial_line",
+                    text.into(),
+                    json::DEFAULT_TOPIC,
+                    position,
+                    &rest,
+                );
+            }
+            Finish::Broken(class, text, rest) => {
+                parser.flush(&mut self.out)?;
+                self.out
+                    .reject(class, text, json::DEFAULT_TOPIC, position, &rest);
+            }
+        }
+        self.drain()?;
+        if self.writer.records > 0 || units.count > committed {
+            self.commit(units, rest, true)?;
+        }
+        Ok(())
+    }
+
+    /// Parses what is on the log already, and drops what it says.
+    fn pass_over(
+        &mut self,
+        units: &mut Units,
+        parser: &mut dyn Parser,
+        covered: &IngestProgress,
+    ) -> Result<(), Wrong> {
+        while units.bytes < covered.byte.unsigned_abs() {
+            match units.next().map_err(Wrong::Io)? {
+                Next::Unit(position) => parser.unit(units.unit(), position, &mut self.out)?,
+                Next::Oversized(_) => {}
+                Next::End(_) => break,
+            }
+            self.drop_out()?;
+        }
+        parser.flush(&mut self.out)?;
+        self.drop_out()?;
+        self.covered.events = covered.events.unsigned_abs();
+        self.covered.rejected = covered.rejected.unsigned_abs();
+        self.covered.runs.extend(covered.runs.iter().cloned());
+        Ok(())
+    }
+
+    fn drop_out(&mut self) -> Result<(), IngestError> {
+        for event in std::mem::take(&mut self.out.events) {
+            self.meet(event.payload.run_id())?;
+        }
+        self.out.rejects.clear();
+        Ok(())
+    }
+
+    /// Sends what the parser has said.
+    fn drain(&mut self) -> Result<(), IngestError> {
+        let mut events = std::mem::take(&mut self.out.events);
+        for event in &events {
+            self.meet(event.payload.run_id())?;
+            self.writer.event(event)?;
+            self.covered.events += 1;
+        }
+        events.clear();
+        self.out.events = events;
+        for reject in std::mem::take(&mut self.out.rejects) {
+            self.writer.dead_letter(&reject, &self.origin)?;
+            self.covered.rejected += 1;
+            *self.covered.open_errors.entry(reject.class).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Meets a run: the first time, it gets the configuration that the user set, unless it has it already.
+    fn meet(&mut self, run_id: &str) -> Result<(), IngestError> {
+        if self.covered.runs.contains(run_id) {
+            return Ok(());
+        }
+        self.covered.runs.insert(run_id.to_owned());
+        let Some(config) = &self.ingest.options.config else {
+            return Ok(());
+        };
+        let mut config = config.clone();
+        run_id.clone_into(&mut config.run_id);
+        config.attempt = self.ingest.options.attempt;
+        let text = json::canonical(&config)
+            .map_err(|error| IngestError::Refused(format!("--set: {error}")))?;
+        let source_id = digest(&[&self.progress.tenant, "runs.config", &text]);
+        if self.known.get(&source_id).is_some() {
+            return Ok(());
+        }
+        let mut payload = Payload::RunConfig(Box::new(config));
+        admit::check("runs.config", &mut payload)
+            .map_err(|rejection| IngestError::Refused(format!("--set: {}", rejection.text)))?;
+        let event = format::Event {
+            payload,
+            position: format::Position::default(),
+            event_id: None,
+        };
+        self.writer.event(&event)?;
+        let progress = IngestProgress {
+            tenant: self.progress.tenant.clone(),
+            source_id,
+            path: "--set".into(),
+            format: "runs.config".into(),
+            events: 1,
+            runs: vec![run_id.to_owned()],
+            complete: true,
+            ..IngestProgress::default()
+        };
+        self.writer.progress(&progress)?;
+        self.known.put(progress);
+        self.covered.open_configs += 1;
+        Ok(())
+    }
+
+    /// Ends a transaction with the progress that covers it.
+    fn commit(&mut self, units: &Units, rest: u64, complete: bool) -> Result<(), IngestError> {
+        self.progress.byte = units.bytes.cast_signed();
+        self.progress.line = units.count.cast_signed();
+        self.progress.size_bytes = (units.bytes + rest).cast_signed();
+        self.progress.prefix_sha256 = units.prefix_sha256();
+        self.progress.complete = complete;
+        self.finish_transaction()
+    }
+
+    fn finish_transaction(&mut self) -> Result<(), IngestError> {
+        self.progress.events = self.covered.events.cast_signed();
+        self.progress.rejected = self.covered.rejected.cast_signed();
+        self.progress.runs = self
+            .covered
+            .runs
+            .iter()
+            .take(PROGRESS_RUNS_MAX)
+            .cloned()
+            .collect();
+        self.writer.progress(&self.progress)?;
+        self.writer.commit()?;
+        self.since = Instant::now();
+        self.begun.configs += std::mem::take(&mut self.covered.open_configs);
+        for (class, count) in std::mem::take(&mut self.covered.open_errors) {
+            *self.begun.errors.entry(class).or_default() += count;
+        }
+        let step = Step {
+            source: self.origin.path,
+            bytes: self.progress.byte.unsigned_abs(),
+            events: self.covered.events,
+            rejected: self.covered.rejected,
+        };
+        match (self.each)(&step) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(IngestError::Stopped),
+        }
+    }
+
+    /// A document that cannot be cut is one reject. It has a progress of its own, because the document may have been good
+    /// before and be good again. Returns whether it was known.
+    pub(super) fn refused_document(&mut self, reject: Reject) -> Result<bool, IngestError> {
+        let sha256 = super::hex(&crate::seal::plaintext_sha256(&reject.original));
+        self.progress.source_id = digest(&[&self.progress.source_id, "refused"]);
+        if self
+            .known
+            .get(&self.progress.source_id)
+            .is_some_and(|known| known.prefix_sha256 == sha256)
+        {
+            return Ok(true);
+        }
+        self.progress.size_bytes = reject.original.len() as i64;
+        self.progress.prefix_sha256 = sha256;
+        self.progress.complete = true;
+        let mut reject = reject;
+        // the file keeps the rest
+        reject.original.truncate(LINE_BYTES_MAX);
+        self.out.rejects.push(reject);
+        self.drain()?;
+        self.finish_transaction()?;
+        Ok(false)
+    }
+}

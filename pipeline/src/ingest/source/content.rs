@@ -1,0 +1,348 @@
+//! The bytes of a source: decompressed as they are read, counted and digested, cut into lines.
+
+use crate::ingest::format::Position;
+use sha2::{Digest, Sha256};
+use std::cell::RefCell;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::rc::Rc;
+
+/// Bytes read at once: large enough that system calls do not count, small enough for the cache.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Longest line: with its seal and headers it still fits a Kafka record of 1 MiB.
+pub const LINE_BYTES_MAX: usize = 900_000;
+
+/// What passed through a reader.
+#[derive(Default)]
+struct Tally {
+    sha256: Sha256,
+    bytes: u64,
+}
+
+struct Tallied<R> {
+    inner: R,
+    tally: Rc<RefCell<Tally>>,
+}
+
+impl<R: Read> Read for Tallied<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let mut tally = self.tally.borrow_mut();
+        tally.sha256.update(&buffer[..count]);
+        tally.bytes += count as u64;
+        Ok(count)
+    }
+}
+
+/// How a source is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// As it is.
+    Plain,
+    /// gzip, RFC 1952; several members follow each other.
+    Gzip,
+    /// zstd, RFC 8878; several frames follow each other.
+    Zstd,
+}
+
+/// The content of a source, decompressed.
+pub struct Content {
+    reader: BufReader<Box<dyn Read>>,
+    tally: Rc<RefCell<Tally>>,
+    /// How it is stored.
+    pub storage: Storage,
+}
+
+/// Why no more could be read.
+#[derive(Debug)]
+pub enum Broken {
+    /// The compressed stream ends or is damaged: class and one line that names the byte.
+    Stream(&'static str, String),
+    /// The source cannot be read.
+    Io(io::Error),
+}
+
+impl Content {
+    /// Looks at the first bytes and decompresses what follows.
+    ///
+    /// # Errors
+    /// The first bytes cannot be read.
+    pub fn new(raw: Box<dyn Read>) -> io::Result<Self> {
+        let tally = Rc::new(RefCell::new(Tally::default()));
+        let mut raw = Tallied {
+            inner: raw,
+            tally: tally.clone(),
+        };
+        let mut magic = Vec::with_capacity(4);
+        raw.by_ref().take(4).read_to_end(&mut magic)?;
+        let storage = match magic.as_slice() {
+            [0x1f, 0x8b, ..] => Storage::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd] => Storage::Zstd,
+            _ => Storage::Plain,
+        };
+        let raw = Cursor::new(magic).chain(raw);
+        let reader: Box<dyn Read> = match storage {
+            Storage::Plain => Box::new(raw),
+            Storage::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(
+                BufReader::with_capacity(64 * 1024, raw),
+            )),
+            Storage::Zstd => Box::new(zstd::stream::read::Decoder::new(raw)?),
+        };
+        Ok(Self {
+            reader: BufReader::with_capacity(BUFFER_BYTES, reader),
+            tally,
+            storage,
+        })
+    }
+
+    fn broken(&self, error: io::Error) -> Broken {
+        // what the operating system reports has a number; what a decoder reports has none
+        if self.storage == Storage::Plain || error.raw_os_error().is_some() {
+            return Broken::Io(error);
+        }
+        let byte = self.tally.borrow().bytes;
+        let (class, what) = match error.kind() {
+            io::ErrorKind::UnexpectedEof => ("truncated", "ends"),
+            _ if error.to_string().contains("incomplete") => ("truncated", "ends"),
+            _ => ("damaged", "is damaged before"),
+        };
+        Broken::Stream(
+            class,
+            format!(
+                "the compressed stream {what} at byte {byte} without its end ({error}); what could be read was kept, fetch the file again"
+            ),
+        )
+    }
+
+    /// The first bytes; reading still begins with them.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn peek(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        let read = self
+            .reader
+            .by_ref()
+            .take(bytes as u64)
+            .read_to_end(&mut head);
+        // what came before a break is a head too; the break is met again when the content is read
+        if let Err(error) = read
+            && let Broken::Io(error) = self.broken(error)
+        {
+            return Err(error);
+        }
+        let rest = std::mem::replace(
+            &mut self.reader,
+            BufReader::with_capacity(0, Box::new(io::empty())),
+        );
+        self.reader = BufReader::with_capacity(
+            BUFFER_BYTES,
+            Box::new(Cursor::new(head.clone()).chain(rest)),
+        );
+        Ok(head)
+    }
+
+    /// Everything, up to a limit of bytes.
+    ///
+    /// # Errors
+    /// With what was read: the stream broke.
+    pub fn whole(&mut self, limit: usize) -> (Vec<u8>, Option<Broken>) {
+        let mut text = Vec::new();
+        let read = self
+            .reader
+            .by_ref()
+            .take(limit as u64 + 1)
+            .read_to_end(&mut text);
+        let broken = read.err().map(|error| self.broken(error));
+        (text, broken)
+    }
+
+    /// Digest of the raw bytes read so far, 64 hexadecimal digits: what `sha256sum` says of a file that was read to its end.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        format!("{:x}", self.tally.borrow().sha256.clone().finalize())
+    }
+
+    /// Reads what is left of the raw bytes, so that [`Content::sha256`] covers them.
+    pub fn drain(&mut self) {
+        let _ = io::copy(&mut self.reader, &mut io::sink());
+    }
+}
+
+/// One line of a source.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line, without its end.
+    Whole(&'a [u8]),
+    /// The rest behind the last line end.
+    Partial(&'a [u8]),
+    /// The beginning of a line that is longer than a record can be; the rest was passed over.
+    Oversized(&'a [u8]),
+}
+
+/// The lines of a source.
+pub struct Lines {
+    content: Content,
+    line: Vec<u8>,
+    next: Position,
+}
+
+impl Lines {
+    /// From the start.
+    #[must_use]
+    pub fn new(content: Content) -> Self {
+        Self {
+            content,
+            line: Vec::with_capacity(4096),
+            next: Position { line: 1, byte: 0 },
+        }
+    }
+
+    /// The content that is read.
+    pub fn content(&mut self) -> &mut Content {
+        &mut self.content
+    }
+
+    /// Where the next line begins.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.next
+    }
+
+    /// The next line and its place; none at the end.
+    ///
+    /// # Errors
+    /// No more can be read; what came before it of a line is lost with [`Broken::Io`] and in [`Lines::rest`] otherwise.
+    pub fn next_line(&mut self) -> Result<Option<(Position, Line<'_>)>, Broken> {
+        self.line.clear();
+        let position = self.next;
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        if let Err(error) = self
+            .content
+            .reader
+            .by_ref()
+            .take(limit)
+            .read_until(b'\n', &mut self.line)
+        {
+            return Err(self.content.broken(error));
+        }
+        let length = self.line.len();
+        if length == 0 {
+            return Ok(None);
+        }
+        self.next.byte += length as u64;
+        if self.line.last() == Some(&b'\n') {
+            self.next.line += 1;
+            return Ok(Some((position, Line::Whole(&self.line[..length - 1]))));
+        }
+        if length as u64 == limit {
+            // pass over the rest
+            loop {
+                let buffer = self.content.reader.fill_buf();
+                let (count, done) = match buffer {
+                    Ok([]) => break,
+                    Ok(buffer) => buffer
+                        .iter()
+                        .position(|byte| *byte == b'\n')
+                        .map_or((buffer.len(), false), |end| (end + 1, true)),
+                    Err(error) => return Err(self.content.broken(error)),
+                };
+                self.content.reader.consume(count);
+                self.next.byte += count as u64;
+                if done {
+                    break;
+                }
+            }
+            self.next.line += 1;
+            return Ok(Some((
+                position,
+                Line::Oversized(&self.line[..LINE_BYTES_MAX]),
+            )));
+        }
+        Ok(Some((position, Line::Partial(&self.line))))
+    }
+
+    /// What was read of the line in which the stream broke.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).expect("memory takes it");
+        encoder.finish().expect("memory takes it")
+    }
+
+    fn read(raw: &[u8]) -> (Vec<Vec<u8>>, Option<&'static str>) {
+        let content = Content::new(Box::new(Cursor::new(raw.to_vec()))).expect("it opens");
+        let mut lines = Lines::new(content);
+        let mut found = Vec::new();
+        loop {
+            match lines.next_line() {
+                Ok(None) => return (found, None),
+                Ok(Some((_, Line::Whole(line) | Line::Partial(line) | Line::Oversized(line)))) => {
+                    found.push(line.to_vec())
+                }
+                Err(Broken::Stream(class, _)) => return (found, Some(class)),
+                Err(Broken::Io(error)) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn storage_is_told_by_magic_bytes() {
+        let text = b"one\ntwo\nthree";
+        let want = vec![b"one".to_vec(), b"two".to_vec(), b"three".to_vec()];
+        assert_eq!(read(text), (want.clone(), None));
+        let mut members = gzip(b"one\ntw");
+        members.extend(gzip(b"o\nthree"));
+        assert_eq!(read(&members), (want.clone(), None));
+        assert_eq!(
+            read(&zstd::encode_all(&text[..], 1).expect("it packs")),
+            (want, None)
+        );
+        assert_eq!(read(b""), (vec![], None));
+    }
+
+    #[test]
+    fn a_broken_stream_gives_what_it_has() {
+        let text: String = (0..50_000)
+            .map(|line| format!("line {line} {}\n", line * 7919 % 10_007))
+            .collect();
+        for packed in [
+            gzip(text.as_bytes()),
+            zstd::encode_all(text.as_bytes(), 1).expect("it packs"),
+        ] {
+            let (lines, class) = read(&packed[..packed.len() / 2]);
+            assert_eq!(class, Some("truncated"));
+            assert!(lines.len() > 1_000, "{}", lines.len());
+            assert!(
+                lines
+                    .iter()
+                    .enumerate()
+                    .all(|(at, line)| line.starts_with(format!("line {at} ").as_bytes()))
+            );
+        }
+        let mut packed = gzip(text.as_bytes());
+        let end = packed.len() - 6;
+        packed[end] ^= 0xff;
+        assert_eq!(read(&packed).1, Some("damaged"));
+    }
+
+    #[test]
+    fn a_line_longer_than_a_record_is_passed_over() {
+        let mut text = vec![b'x'; LINE_BYTES_MAX + 10];
+        text.extend(b"\nnext\n");
+        let (lines, _) = read(&text);
+        assert_eq!(
+            (lines[0].len(), lines[1].as_slice()),
+            (LINE_BYTES_MAX, &b"next"[..])
+        );
+    }
+}
