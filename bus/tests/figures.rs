@@ -1,5 +1,7 @@
 //! Rough figures, printed and not judged: `cargo test -p cairn-bus --test figures -- --ignored --nocapture`.
 
+#![allow(clippy::unwrap_used, reason = "figures")]
+
 use cairn_bus::embedded::EmbeddedLog;
 use cairn_bus::{
     Cleanup, Log, Membership, Offsets, Outgoing, Poll, TopicPartition, TopicSpec, testing,

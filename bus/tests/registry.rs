@@ -1,5 +1,7 @@
 //! The registry's answers, the client against them, and the client against somebody else's registry.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use cairn_bus::registry::{Answer, MemoryStore, Registry, RegistrySettings, answer};
 use cairn_bus::{Fault, Lookup, SchemaRegistry, testing};
 use serde_json::{Value, json};

@@ -90,11 +90,7 @@ pub(super) fn records_come_back_as_sent_and_in_order(place: &Place<'_>) {
                 .collect::<Vec<_>>()
         );
     }
-    let last = read
-        .iter()
-        .filter(|record| record.partition == 2)
-        .next_back()
-        .unwrap();
+    let last = read.iter().rfind(|record| record.partition == 2).unwrap();
     assert_eq!(
         (&last.key, &last.value, &last.headers),
         (&odd.key, &odd.value, &odd.headers)

@@ -1,14 +1,15 @@
 //! A session on the embedded log. What it has sent lies in memory, packed, until `commit` writes it.
 
+mod commit;
+
 use super::batch::{Builder, Packed};
-use super::file::OFFSETS;
 use super::owner::GroupLock;
 use super::{Shared, read};
 use crate::log::{
     Cleanup, Fault, Membership, Offsets, Outgoing, Poll, Record, Session, TopicPartition,
     TopicState,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,6 +35,9 @@ enum Hold {
     /// Given up, or none to have.
     Nothing,
 }
+
+/// A batch that is ready to be written: records, size before compression, data.
+type Batch = (i64, usize, Vec<u8>);
 
 /// A partition that is being read.
 struct Reading {
@@ -255,106 +259,6 @@ impl EmbeddedSession {
             self.idle_at = Some(stamp);
         }
         Ok(records)
-    }
-
-    /// The offsets and records of one commit; runs inside a transaction or savepoint.
-    fn write(
-        &self,
-        connection: &Connection,
-        batches: &[(TopicPartition, Vec<(i64, usize, Vec<u8>)>)],
-        offsets: &Offsets,
-    ) -> Result<(), Fault> {
-        let fault = self.shared.fault("committing");
-        self.check_epochs(connection)?;
-        for (part, batches) in batches {
-            let place = read::known_place(connection, part, &fault)?;
-            let mut next = place.next;
-            let now = self.shared.now_ms().max(place.last_append_time_ms);
-            for (records, plain_bytes, data) in batches {
-                let last = next + records - 1;
-                connection
-                    .prepare_cached("INSERT INTO batches VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6)")
-                    .and_then(|mut insert| {
-                        insert.execute(params![
-                            place.id * OFFSETS + last,
-                            next,
-                            now,
-                            records,
-                            *plain_bytes as i64,
-                            data
-                        ])
-                    })
-                    .map_err(&fault)?;
-                next = last + 1;
-            }
-            connection
-                .prepare_cached("UPDATE partitions SET next_offset = ?2, last_append_time_ms = ?3 WHERE id = ?1")
-                .and_then(|mut update| update.execute(params![place.id, next, now]))
-                .map_err(&fault)?;
-        }
-        for (part, next) in offsets {
-            connection
-                .prepare_cached(
-                    "INSERT INTO offsets VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset",
-                )
-                .and_then(|mut upsert| upsert.execute(params![self.who.group, &*part.topic, part.partition, next]))
-                .map_err(&fault)?;
-        }
-        Ok(())
-    }
-
-    fn check_epochs(&self, connection: &Connection) -> Result<(), Fault> {
-        let fault = self.shared.fault("checking ownership");
-        let owner: Option<(i64, u32)> = connection
-            .prepare_cached("SELECT epoch, pid FROM owners WHERE operator = ?1 AND instance = ?2 AND thread = ?3")
-            .and_then(|mut select| {
-                select
-                    .query_row(params![self.who.operator, self.who.instance, self.who.thread], |row| {
-                        Ok((row.get(0)?, row.get(1)?))
-                    })
-                    .optional()
-            })
-            .map_err(&fault)?;
-        let Membership {
-            operator,
-            group,
-            instance,
-            thread,
-            ..
-        } = &self.who;
-        match owner {
-            Some((epoch, _)) if epoch == self.owner_epoch => {}
-            Some((_, pid)) => {
-                return Err(Fault::Fenced(format!(
-                    "{operator} (instance {instance}, thread {thread}) was opened again by pid {pid}"
-                )));
-            }
-            None => {
-                return Err(Fault::Fenced(format!(
-                    "{operator} (instance {instance}) is not known any more"
-                )));
-            }
-        }
-        if self.who.topics.is_empty() {
-            return Ok(());
-        }
-        let holder: Option<(i64, u32, String)> = connection
-            .prepare_cached("SELECT epoch, pid, instance FROM consumer_groups WHERE name = ?1")
-            .and_then(|mut select| {
-                select
-                    .query_row([group], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                    .optional()
-            })
-            .map_err(&fault)?;
-        match holder {
-            Some((epoch, _, _)) if epoch == self.group_epoch => Ok(()),
-            Some((_, pid, instance)) => Err(Fault::Fenced(format!(
-                "group {group} was taken over by pid {pid} (instance {instance}); the embedded log gives a group to one member"
-            ))),
-            None => Err(Fault::Fenced(format!(
-                "group {group} is not known any more"
-            ))),
-        }
     }
 }
 

@@ -62,7 +62,8 @@ fn first_answer(settings: &KafkaSettings, ends: &Ends) -> Result<(), Fault> {
             Ok(_) => String::from("no brokers in its metadata"),
             Err(error) => error.to_string(),
         };
-        let _ = client.poll(Duration::ZERO);
+        // errors come one at a time
+        while client.poll(Duration::ZERO).is_some() {}
         match client.context().take_last() {
             Some((code, text)) if faults::is_config(code) => {
                 return Err(faults::config(&doing, code, &text));

@@ -113,13 +113,15 @@ impl KafkaServer {
             .map_err(text)?;
         let port = free_port().map_err(text)?;
         let controller = free_port().map_err(text)?;
+        // the broker talks to itself too (transaction markers): never through TLS
+        let internal = free_port().map_err(text)?;
         if listener == Listener::SaslSsl {
             tls::make_key(folder.path())?;
         }
         let properties = folder.path().join("server.properties");
         std::fs::write(
             &properties,
-            server_properties(folder.path(), port, controller, listener),
+            server_properties(folder.path(), [port, internal, controller], listener),
         )
         .map_err(text)?;
         let class_path = format!("{}/*", jars.display());
@@ -172,7 +174,7 @@ impl KafkaServer {
     fn wait(&self) -> Result<(), String> {
         let begun = Instant::now();
         let mut settings = self.settings();
-        settings.start_timeout_ms = 500;
+        settings.start_timeout_ms = 3_000;
         loop {
             match KafkaLog::connect(settings.clone()) {
                 Ok(_) => return Ok(()),
@@ -191,7 +193,11 @@ impl KafkaServer {
     }
 }
 
-fn server_properties(folder: &Path, port: u16, controller: u16, listener: Listener) -> String {
+fn server_properties(
+    folder: &Path,
+    [port, internal, controller]: [u16; 3],
+    listener: Listener,
+) -> String {
     let folder = folder.display();
     let (name, security) = match listener {
         Listener::Plain => ("PLAINTEXT", String::new()),
@@ -199,7 +205,6 @@ fn server_properties(folder: &Path, port: u16, controller: u16, listener: Listen
             "SASL_SSL",
             format!(
                 "sasl.enabled.mechanisms=SCRAM-SHA-512\n\
-                 sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n\
                  listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
                  ssl.keystore.type=PKCS12\n\
                  ssl.keystore.location={folder}/{}\n\
@@ -216,11 +221,11 @@ fn server_properties(folder: &Path, port: u16, controller: u16, listener: Listen
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@localhost:{controller}\n\
-         listeners={name}://localhost:{port},CONTROLLER://localhost:{controller}\n\
-         advertised.listeners={name}://localhost:{port}\n\
-         inter.broker.listener.name={name}\n\
+         listeners={name}://localhost:{port},INTERNAL://localhost:{internal},CONTROLLER://localhost:{controller}\n\
+         advertised.listeners={name}://localhost:{port},INTERNAL://localhost:{internal}\n\
+         inter.broker.listener.name=INTERNAL\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map={name}:{name},CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map={name}:{name},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={folder}/data\n\
          auto.create.topics.enable=false\n\
          num.io.threads=2\n\

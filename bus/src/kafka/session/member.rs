@@ -1,0 +1,279 @@
+//! A member of a group: its consumer, what it was assigned, and the rebalances that wait for an answer.
+
+use super::super::ends::{self};
+use super::super::events::{self, Change, Events};
+use super::super::faults;
+use super::super::settings::KafkaSettings;
+use crate::log::{Fault, Membership, Offsets, Poll, Record, TopicPartition};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A session can come to a partition's fetcher too early, just after it was assigned.
+const SEEK_AGAIN_EVERY: Duration = Duration::from_millis(10);
+
+/// The consumer and what it holds.
+pub(super) struct Member {
+    /// None only while it is being closed.
+    consumer: Option<BaseConsumer<Events>>,
+    topics: BTreeMap<String, Arc<str>>,
+    pub(super) group: String,
+    /// Told to the owner, not answered.
+    pub(super) offered: Option<Change>,
+    /// The next offset of each assigned partition.
+    pub(super) position: Offsets,
+    /// The stable ends that `last_stable` has seen; what `position` measures gaps against.
+    pub(super) seen_ends: Offsets,
+    /// The last poll found nothing.
+    pub(super) idle: bool,
+}
+
+impl Member {
+    pub(super) fn join(
+        settings: &KafkaSettings,
+        known: &BTreeMap<String, i32>,
+        who: &Membership,
+    ) -> Result<Self, Fault> {
+        let missing: Vec<_> = who
+            .topics
+            .iter()
+            .filter(|name| !known.contains_key(*name))
+            .map(String::as_str)
+            .collect();
+        if !missing.is_empty() {
+            return Err(Fault::Config(format!(
+                "there is no topic {}; `cairn topics apply` creates the topics of the catalogue",
+                missing.join(", ")
+            )));
+        }
+        let consumer = ends::consumer(&settings.member(who))?;
+        let names: Vec<_> = who.topics.iter().map(String::as_str).collect();
+        consumer
+            .subscribe(&names)
+            .map_err(|error| faults::of_call("subscribing", &error))?;
+        Ok(Self {
+            consumer: Some(consumer),
+            topics: who
+                .topics
+                .iter()
+                .map(|name| (name.clone(), Arc::from(name.as_str())))
+                .collect(),
+            group: who.group.clone(),
+            offered: None,
+            position: Offsets::new(),
+            seen_ends: Offsets::new(),
+            idle: false,
+        })
+    }
+
+    pub(super) fn consumer(&self) -> Result<&BaseConsumer<Events>, Fault> {
+        self.consumer
+            .as_ref()
+            .ok_or_else(|| Fault::Fenced("the session is closed".into()))
+    }
+
+    pub(super) fn parts(&self, list: &TopicPartitionList) -> Vec<TopicPartition> {
+        let mut parts: Vec<_> = list
+            .elements()
+            .iter()
+            .map(|element| {
+                let topic = self
+                    .topics
+                    .get(element.topic())
+                    .cloned()
+                    .unwrap_or_else(|| Arc::from(element.topic()));
+                TopicPartition {
+                    topic,
+                    partition: element.partition(),
+                }
+            })
+            .collect();
+        parts.sort();
+        parts
+    }
+
+    /// Tells the owner of the next change, if there is one and the last was answered.
+    fn next_change(&mut self) -> Result<Option<Poll>, Fault> {
+        if self.offered.is_some() {
+            return Ok(None);
+        }
+        while let Some(change) = self.consumer()?.context().next_change() {
+            let (Change::Assign(list) | Change::Revoke(list) | Change::Lost(list)) = &change;
+            let parts = self.parts(list);
+            if parts.is_empty() {
+                // nothing to decide: a member that got no partition, or lost none
+                self.answer(&change)?;
+                continue;
+            }
+            let poll = match &change {
+                Change::Assign(_) => Poll::Assigned(parts),
+                Change::Revoke(_) => Poll::Revoked(parts),
+                Change::Lost(_) => Poll::Lost(parts),
+            };
+            self.offered = Some(change);
+            return Ok(Some(poll));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn answer(&self, change: &Change) -> Result<(), Fault> {
+        let consumer = self.consumer()?;
+        let answered = match change {
+            Change::Assign(list) => events::give(consumer, list),
+            Change::Revoke(list) | Change::Lost(list) => events::take_back(consumer, list),
+        };
+        answered.map_err(|error| faults::of_call("answering a rebalance", &error))
+    }
+
+    pub(super) fn poll(&mut self, patience: Duration, max_records: usize) -> Result<Poll, Fault> {
+        if let Some(change) = self.next_change()? {
+            return Ok(change);
+        }
+        let deadline = Instant::now() + patience;
+        let mut records: Vec<Record> = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = if records.is_empty() {
+                left
+            } else {
+                Duration::ZERO
+            };
+            let is_empty = match self.consumer()?.poll(wait) {
+                Some(Ok(message)) => {
+                    // a message that a revoked or moved position left behind is not ours to deliver
+                    let record = self
+                        .topics
+                        .get(message.topic())
+                        .map(|topic| ends::record(topic, &message));
+                    drop(message);
+                    if let Some(record) = record
+                        && let Some(next) = self.position.get_mut(&record.place())
+                        && record.offset >= *next
+                    {
+                        *next = record.offset + 1;
+                        records.push(record);
+                    }
+                    false
+                }
+                Some(Err(error)) => {
+                    tolerate(&error)?;
+                    false
+                }
+                None => true,
+            };
+            let is_noted = self.consumer()?.context().is_noted();
+            if records.len() >= max_records.max(1)
+                || (!records.is_empty() && (is_empty || is_noted))
+            {
+                self.idle = false;
+                return Ok(Poll::Records(records));
+            }
+            if is_noted && let Some(change) = self.next_change()? {
+                return Ok(change);
+            }
+            // what was taken from librdkafka is delivered, however late: it will not come again
+            if records.is_empty() && Instant::now() >= deadline {
+                self.idle = is_empty;
+                return Ok(Poll::Idle);
+            }
+        }
+    }
+
+    pub(super) fn seek(&mut self, offsets: &Offsets, timeout: Duration) -> Result<(), Fault> {
+        const DOING: &str = "seeking";
+        if let Some(part) = offsets
+            .keys()
+            .find(|part| !self.position.contains_key(*part))
+        {
+            return Err(Fault::Config(format!(
+                "cannot seek in {part}: it is not assigned"
+            )));
+        }
+        let deadline = Instant::now() + timeout;
+        let mut open: Offsets = offsets.clone();
+        while !open.is_empty() {
+            let wanted = ends::list(
+                open.iter()
+                    .map(|(part, next)| (part, Offset::Offset(*next))),
+            )?;
+            let sought = self
+                .consumer()?
+                .seek_partitions(wanted, timeout)
+                .map_err(|error| faults::of_call(DOING, &error))?;
+            let mut failed = None;
+            open.retain(|part, _| {
+                let error = sought
+                    .find_partition(&part.topic, part.partition)
+                    .and_then(|found| found.error().err());
+                failed = error.clone().or(failed.take());
+                error.is_some()
+            });
+            if let Some(error) = failed {
+                // "erroneous state": its fetcher has not begun
+                let is_early = error.rdkafka_error_code() == Some(RDKafkaErrorCode::State);
+                if !is_early || Instant::now() >= deadline {
+                    return Err(faults::of_call(DOING, &error));
+                }
+                std::thread::sleep(SEEK_AGAIN_EVERY);
+            }
+        }
+        self.position
+            .extend(offsets.iter().map(|(part, next)| (part.clone(), *next)));
+        self.idle = false;
+        Ok(())
+    }
+
+    pub(super) fn committed(
+        &self,
+        parts: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Offsets, Fault> {
+        let doing = format!("reading the committed offsets of group {}", self.group);
+        let wanted = ends::list(parts.iter().map(|part| (part, Offset::Invalid)))?;
+        // waits while an offset is part of an undecided transaction
+        let found = self
+            .consumer()?
+            .committed_offsets(wanted, timeout)
+            .map_err(|error| faults::of_call(&doing, &error))?;
+        let mut offsets = Offsets::new();
+        for part in parts {
+            let Some(element) = found.find_partition(&part.topic, part.partition) else {
+                continue;
+            };
+            element
+                .error()
+                .map_err(|error| faults::of_call(&doing, &error))?;
+            if let Offset::Offset(next) = element.offset() {
+                offsets.insert(part.clone(), next);
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// Leaves the group; every rebalance is answered first, or the consumer would wait for ever.
+    pub(super) fn leave(&mut self) -> Option<BaseConsumer<Events>> {
+        let consumer = self.consumer.take()?;
+        consumer.context().close();
+        let mut open = self.offered.take();
+        while let Some(change) = open.take().or_else(|| consumer.context().next_change()) {
+            let (Change::Assign(list) | Change::Revoke(list) | Change::Lost(list)) = &change;
+            let _ = events::take_back(&consumer, list);
+        }
+        Some(consumer)
+    }
+}
+
+/// What librdkafka repairs by itself is only noted.
+fn tolerate(error: &KafkaError) -> Result<(), Fault> {
+    match faults::of_call("reading", error) {
+        Fault::Unreachable(text) => {
+            tracing::debug!(%text, "reading goes on");
+            Ok(())
+        }
+        fault => Err(fault),
+    }
+}
