@@ -272,7 +272,7 @@ impl Encoder {
             append_time_ms: origin.map_or(0, |origin| origin.append_time_ms),
             ..DeadLetter::default()
         };
-        self.avro("deadletter", &dead.tenant, &id, &letter)
+        self.avro("deadletter", &dead.tenant, &run_key(&dead.tenant, &id), &letter)
     }
 }
 

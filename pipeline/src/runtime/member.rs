@@ -16,7 +16,7 @@ use super::task::{Applied, Kind, Task};
 use crate::config::RuntimeConfig;
 use crate::metrics::Metrics;
 use cairn_avro::record::{Answer, Cut, Offset, Tick};
-use cairn_bus::{Fault, Offsets, Outgoing, Poll, Record, Session, TopicPartition};
+use cairn_bus::{Fault, Offsets, Poll, Record, Session, TopicPartition};
 use cairn_operators::operator::{Emit, Emitted, Origin, Output, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -541,9 +541,4 @@ fn origin(record: &Record) -> Origin {
 
 fn offset((place, next): (&TopicPartition, &i64)) -> Offset {
     Offset { topic: place.topic.to_string(), partition: place.partition, offset: *next }
-}
-
-/// A record for the log; kept here so that `encode` needs no session.
-pub(super) fn outgoing(topic: &Arc<str>, partition: i32, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Outgoing {
-    Outgoing { topic: topic.clone(), partition, key, value, headers: Vec::new() }
 }
