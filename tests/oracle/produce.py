@@ -1,0 +1,75 @@
+"""A stock confluent-kafka producer with AvroSerializer sends one client's part of a workload.
+
+    produce.py --workload FILE --client python --bootstrap HOST:PORT --registry URL --sent FILE --rate RECORDS_A_SECOND
+
+Writes a line for each delivered record (number, partition, offset, SHA-256 of the value) and says how far it is on standard output.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+
+from confluent_kafka import Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("workload", "client", "bootstrap", "registry", "sent"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--rate", type=float, required=True)
+    arguments = parser.parse_args()
+    registry = SchemaRegistryClient({"url": arguments.registry})
+    serializers = {}
+
+    def serialize(topic, value):
+        if topic not in serializers:
+            schema = registry.get_latest_version(f"{topic}-value").schema
+            # the schema is the registry's own: nothing is registered, the latest version is used, as the documentation says
+            serializers[topic] = AvroSerializer(registry, schema)
+        return serializers[topic](value, SerializationContext(topic, MessageField.VALUE))
+
+    producer = Producer({
+        "bootstrap.servers": arguments.bootstrap, "enable.idempotence": True, "linger.ms": 5, "delivery.timeout.ms": 120000,
+    })
+    failures = []
+    with open(arguments.workload) as lines, open(arguments.sent, "w") as sent:
+        begun, count = time.monotonic(), 0
+        for line in lines:
+            entry = json.loads(line)
+            if entry["client"] != arguments.client:
+                continue
+            raw = entry["raw"]
+            value = bytes.fromhex(raw) if raw is not None else serialize(entry["topic"], entry["value"])
+            digest = hashlib.sha256(value).hexdigest()
+
+            def delivered(error, message, number=entry["n"], digest=digest):
+                if error is not None:
+                    failures.append(f"record {number}: {error}")
+                    return
+                sent.write(f"{number} {message.partition()} {message.offset()} {digest}\n")
+
+            headers = {"event_id": entry["event_id"].encode()} if entry["event_id"] else None
+            while True:
+                try:
+                    producer.produce(entry["topic"], key=entry["key"], value=value, headers=headers, on_delivery=delivered)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            count += 1
+            if count % 200 == 0:
+                ahead = begun + count / arguments.rate - time.monotonic()
+                producer.poll(max(0.0, ahead))
+                print(f"sent {count}", flush=True)
+        left = producer.flush(120)
+    print(f"sent {count}", flush=True)
+    if left or failures:
+        sys.exit(f"{left} records were not delivered; {failures[:3]}")
+
+
+if __name__ == "__main__":
+    main()
