@@ -4,6 +4,8 @@
 //! the number in a changelog. So each output must be there once, in order, with the right number: outputs, offsets and state
 //! agree or they do not.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use cairn_bus::embedded::EmbeddedLog;
 use cairn_bus::kafka::{KafkaLog, KafkaSettings};
 use cairn_bus::{

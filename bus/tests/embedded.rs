@@ -1,6 +1,8 @@
 //! What only the embedded log promises: retention and compaction on demand, passes, owners, and clear words when the disk or
 //! the file is not as it should be.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use cairn_bus::embedded::{Durability, EmbeddedLog, EmbeddedSettings};
 use cairn_bus::{
     Cleanup, Fault, Log, Lookup, Membership, Offsets, Outgoing, Poll, SchemaRegistry, Session,

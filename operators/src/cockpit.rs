@@ -27,7 +27,12 @@ pub struct CockpitRules {
 
 impl Default for CockpitRules {
     fn default() -> Self {
-        Self { alerts_max: 50, breakers_max: 32, board_ttl_ms: 3_600_000, remembered_max: 1_000 }
+        Self {
+            alerts_max: 50,
+            breakers_max: 32,
+            board_ttl_ms: 3_600_000,
+            remembered_max: 1_000,
+        }
     }
 }
 
@@ -70,7 +75,11 @@ impl Cockpit {
     /// A core with these rules and empty boards.
     #[must_use]
     pub fn new(rules: CockpitRules) -> Self {
-        Self { rules, boards: Table::new("boards"), touched: std::collections::BTreeMap::new() }
+        Self {
+            rules,
+            boards: Table::new("boards"),
+            touched: std::collections::BTreeMap::new(),
+        }
     }
 
     /// Folds one telegram.
@@ -83,20 +92,43 @@ impl Cockpit {
             board.traceparent.clone_from(&telegram.traceparent);
         }
         if telegram.kind == "breaker" {
-            let state = telegram.evidence.verdict.as_ref().and_then(|v| v["state"].as_str()).unwrap_or("open").to_owned();
+            let state = telegram
+                .evidence
+                .verdict
+                .as_ref()
+                .and_then(|v| v["state"].as_str())
+                .unwrap_or("open")
+                .to_owned();
             board.breakers.retain(|(name, ..)| *name != subject);
             if state != "closed" {
-                board.breakers.insert(0, (subject.clone(), state, now_ms, telegram.text.fallback.clone()));
+                board.breakers.insert(
+                    0,
+                    (
+                        subject.clone(),
+                        state,
+                        now_ms,
+                        telegram.text.fallback.clone(),
+                    ),
+                );
             }
         }
         let same = |alert: &Alert| alert.kind == telegram.kind && alert.subject == subject;
         if telegram.priority >= 3 {
             board.alerts.retain(|alert| !same(alert));
         } else {
-            let fingerprint = hex(&Sha256::digest(format!("{}\n{subject}\n{}", telegram.kind, telegram.text.key))[..16]);
+            let fingerprint = hex(&Sha256::digest(format!(
+                "{}\n{subject}\n{}",
+                telegram.kind, telegram.text.key
+            ))[..16]);
             board.raised_ms.push(now_ms);
-            board.raised_ms.retain(|raised| *raised > now_ms - LOAD_WINDOW_MS);
-            let count = board.alerts.iter().find(|a| a.fingerprint == fingerprint).map_or(0, |alert| alert.count);
+            board
+                .raised_ms
+                .retain(|raised| *raised > now_ms - LOAD_WINDOW_MS);
+            let count = board
+                .alerts
+                .iter()
+                .find(|a| a.fingerprint == fingerprint)
+                .map_or(0, |alert| alert.count);
             board.alerts.retain(|alert| !same(alert));
             board.alerts.push(Alert {
                 alert_id: telegram.telegram_id.clone(),
@@ -110,10 +142,15 @@ impl Cockpit {
                 raised_ms: now_ms,
                 count: count + 1,
             });
-            board.alerts.sort_by_key(|alert| (alert.priority, std::cmp::Reverse(alert.raised_ms)));
+            board
+                .alerts
+                .sort_by_key(|alert| (alert.priority, std::cmp::Reverse(alert.raised_ms)));
             board.alerts.truncate(rules.remembered_max);
         }
-        let issued = self.touched.entry(telegram.tenant.clone()).or_insert(now_ms);
+        let issued = self
+            .touched
+            .entry(telegram.tenant.clone())
+            .or_insert(now_ms);
         *issued = (*issued).max(now_ms);
     }
 
@@ -123,7 +160,11 @@ impl Cockpit {
             let board = self.boards.entry(&tenant, Board::default);
             board.seq += 1;
             let snapshot = snapshot(&self.rules, &tenant, board, issued_ms);
-            emit.put(Output::Board { tenant, stream: STREAM.to_owned(), snapshot });
+            emit.put(Output::Board {
+                tenant,
+                stream: STREAM.to_owned(),
+                snapshot,
+            });
         }
     }
 }
@@ -132,7 +173,11 @@ impl Cockpit {
 const LOAD_WINDOW_MS: i64 = 600_000;
 
 fn snapshot(rules: &CockpitRules, tenant: &str, board: &Board, issued_ms: i64) -> Value {
-    let raised = board.raised_ms.iter().filter(|raised| **raised > issued_ms - LOAD_WINDOW_MS).count();
+    let raised = board
+        .raised_ms
+        .iter()
+        .filter(|raised| **raised > issued_ms - LOAD_WINDOW_MS)
+        .count();
     let load = match raised {
         _ if board.alerts.is_empty() => "dark",
         0..=2 => "normal",
@@ -162,7 +207,7 @@ fn snapshot(rules: &CockpitRules, tenant: &str, board: &Board, issued_ms: i64) -
             "state": load, "since": issued, "raised_10m": raised, "annunciated_10m": 0, "held": 0, "inhibited": 0,
             "focus": [], "focus_overflow": 0
         },
-        "breakers": board.breakers.iter().take(rules.breakers_max).map(|breaker| guard(breaker)).collect::<Vec<_>>(),
+        "breakers": board.breakers.iter().take(rules.breakers_max).map(guard).collect::<Vec<_>>(),
         "alerts": board.alerts.iter().take(rules.alerts_max).map(alert).collect::<Vec<_>>(),
         "alerts_truncated": board.alerts.len().saturating_sub(rules.alerts_max),
         "approvals": [],
@@ -208,31 +253,61 @@ fn alert(alert: &Alert) -> Value {
 /// What happens if nobody acts, what to do, and within how many seconds: an alarm without an action is no alarm.
 fn response(kind: &str, key: &str) -> (&'static str, &'static str, i64) {
     match (kind, key) {
-        ("breaker", "breaker.open.plateau") => {
-            ("Compute is spent on a run that no longer learns.", "Look at the run's slope; stop it or lower its learning rate.", 3600)
-        }
-        ("breaker", _) => {
-            ("The run's weights may be lost from here on.", "Stop the run and go back to the last checkpoint before the onset.", 300)
-        }
-        ("fit", _) => {
-            ("Plans that rest on this law are no better than a guess.", "Look at the fit's reasons and back-test before you plan by it.", 86_400)
-        }
-        _ => ("See the message.", "Look at the evidence that the telegram names.", 3600),
+        ("breaker", "breaker.open.plateau") => (
+            "Compute is spent on a run that no longer learns.",
+            "Look at the run's slope; stop it or lower its learning rate.",
+            3600,
+        ),
+        ("breaker", _) => (
+            "The run's weights may be lost from here on.",
+            "Stop the run and go back to the last checkpoint before the onset.",
+            300,
+        ),
+        ("fit", _) => (
+            "Plans that rest on this law are no better than a guess.",
+            "Look at the fit's reasons and back-test before you plan by it.",
+            86_400,
+        ),
+        _ => (
+            "See the message.",
+            "Look at the evidence that the telegram names.",
+            3600,
+        ),
     }
 }
 
 /// Letters, digits and `._:-`, as the schema's ids have it.
 fn identifier(text: &str) -> String {
-    let clean: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || "._:-".contains(c) { c } else { '_' }).take(128).collect();
-    if clean.starts_with(|c: char| c.is_ascii_alphanumeric()) { clean } else { format!("x{clean}").chars().take(128).collect() }
+    let clean: String = text
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._:-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(128)
+        .collect();
+    if clean.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        clean
+    } else {
+        format!("x{clean}").chars().take(128).collect()
+    }
 }
 
 /// A version 7 UUID (RFC 9562) whose random part comes from the content, so that a replay makes the same one.
 fn uuid_v7(time_ms: i64, digest: &[u8]) -> String {
     let time = format!("{:012x}", time_ms.max(0) & 0xffff_ffff_ffff);
     let random = hex(digest.get(..10).unwrap_or_default());
-    format!("{}-{}-7{}-8{}-{}", &time[..8], &time[8..], &random[..3], &random[3..6], &random[6..18])
+    format!(
+        "{}-{}-7{}-8{}-{}",
+        &time[..8],
+        &time[8..],
+        &random[..3],
+        &random[3..6],
+        &random[6..18]
+    )
 }
 
 impl Remember for Cockpit {
@@ -254,7 +329,9 @@ impl Remember for Cockpit {
     fn restore(&mut self, table: &str, key: &str, value: Option<&[u8]>) -> Result<(), String> {
         match table {
             "boards" => self.boards.restore(key, value),
-            other => Err(format!("cockpit has no table {other}; the changelog was written by another version")),
+            other => Err(format!(
+                "cockpit has no table {other}; the changelog was written by another version"
+            )),
         }
     }
 

@@ -4,9 +4,7 @@
 //! knows is the append time of what it read. Everything that it wants of the world is an [`Output`]; everything that it
 //! must remember is a [`Change`] of one of its tables.
 
-use cairn_avro::record::{
-    ExperimentRow, Late, RunEvents, ScalingFit, Verdict, Window,
-};
+use cairn_avro::record::{ExperimentRow, Late, RunEvents, ScalingFit, Verdict, Window};
 use serde::{Deserialize, Serialize};
 
 /// Where a record lies in the log, and when the log took it.
@@ -35,7 +33,10 @@ pub struct Emitted {
 
 /// Everything a core may ask of the world.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::large_enum_variant, reason = "outputs are moved once, from the core to the encoder")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "outputs are moved once, from the core to the encoder"
+)]
 pub enum Output {
     /// Admitted events of one run, packed.
     Events(RunEvents),
@@ -230,13 +231,21 @@ impl Emit {
 
     /// Adds an output.
     pub fn put(&mut self, output: Output) {
-        self.emitted.push(Emitted { output, traceparent: self.traceparent.clone(), urgent: false });
+        self.emitted.push(Emitted {
+            output,
+            traceparent: self.traceparent.clone(),
+            urgent: false,
+        });
     }
 
     /// Adds an output that ends the batch at once.
     pub fn put_urgent(&mut self, output: Output) {
         self.urgent = true;
-        self.emitted.push(Emitted { output, traceparent: self.traceparent.clone(), urgent: true });
+        self.emitted.push(Emitted {
+            output,
+            traceparent: self.traceparent.clone(),
+            urgent: true,
+        });
     }
 
     /// The trace named last.
@@ -296,7 +305,9 @@ pub trait Remember {
 #[must_use]
 pub fn canonical(payload: &cairn_avro::record::Payload) -> Vec<u8> {
     // A payload that was decoded encodes again; were that ever untrue, its debug form still tells events apart.
-    cairn_avro::json::canonical_payload(payload).unwrap_or_else(|_| format!("{payload:?}")).into_bytes()
+    cairn_avro::json::canonical_payload(payload)
+        .unwrap_or_else(|_| format!("{payload:?}"))
+        .into_bytes()
 }
 
 /// RFC 3339 with milliseconds, UTC, of milliseconds since the epoch. Total: out-of-range times are clamped.
@@ -309,14 +320,23 @@ pub fn rfc3339(time_ms: i64) -> String {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second, milli) =
-        (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60, in_day % 1000);
+    let (hour, minute, second, milli) = (
+        in_day / 3_600_000,
+        in_day / 60_000 % 60,
+        in_day / 1000 % 60,
+        in_day % 1000,
+    );
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 

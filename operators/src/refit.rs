@@ -5,7 +5,9 @@
 //! executor beside the loop computes a pure function of it; the answer comes back on `answers`, and the first one counts
 //! (DESIGN §3.7). What is under way when a task moves is asked again by its next owner.
 
-use crate::operator::{Ask, At, Change, Emit, Evidence, Output, Place, Remember, Subject, Telegram, Text, rfc3339};
+use crate::operator::{
+    Ask, At, Change, Emit, Evidence, Output, Place, Remember, Subject, Telegram, Text, rfc3339,
+};
 use crate::tables::Table;
 use cairn_avro::record::{Answer, Cohort, ExperimentRow, FitVerdict, Named, RunStatus, ScalingFit};
 use serde::{Deserialize, Serialize};
@@ -42,7 +44,10 @@ pub struct RefitRules {
 impl Default for RefitRules {
     fn default() -> Self {
         Self {
-            cohorts: vec![CohortRule { name: "all".to_owned(), condition: "TRUE".to_owned() }],
+            cohorts: vec![CohortRule {
+                name: "all".to_owned(),
+                condition: "TRUE".to_owned(),
+            }],
             debounce_ms: 2_000,
             debounce_ms_max: 30_000,
             rows_max: 100_000,
@@ -74,7 +79,10 @@ struct LastFit {
 
 /// What one record of the tenant family says to this core.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "inputs are made and consumed one at a time")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "inputs are made and consumed one at a time"
+)]
 pub enum Input {
     /// `experiments.rows`; none when the row was deleted.
     Row {
@@ -134,7 +142,8 @@ impl Refit {
             Input::Answer(answer) => self.answer(at, &answer, emit),
             Input::Tick => {}
         }
-        self.cut.put(&format!("{}/{}", at.topic, at.partition), at.offset + 1);
+        self.cut
+            .put(&format!("{}/{}", at.topic, at.partition), at.offset + 1);
         self.ask_due(emit, false);
     }
 
@@ -161,7 +170,11 @@ impl Refit {
     /// The earliest wall time at which something becomes due.
     #[must_use]
     pub fn due_ms(&self) -> Option<i64> {
-        self.dirty.iter().filter(|(key, _)| self.pending.get(key).is_none()).map(|(_, dirty)| self.due(dirty)).min()
+        self.dirty
+            .iter()
+            .filter(|(key, _)| self.pending.get(key).is_none())
+            .map(|(_, dirty)| self.due(dirty))
+            .min()
     }
 
     fn due(&self, dirty: &Dirty) -> i64 {
@@ -198,7 +211,12 @@ impl Refit {
 
     fn touch(&mut self, key: &str) {
         let wall_ms = self.wall_ms;
-        self.dirty.entry(key, || Dirty { since_ms: wall_ms, last_ms: wall_ms }).last_ms = wall_ms;
+        self.dirty
+            .entry(key, || Dirty {
+                since_ms: wall_ms,
+                last_ms: wall_ms,
+            })
+            .last_ms = wall_ms;
     }
 
     fn names(&self, tenant: &str) -> Vec<String> {
@@ -208,7 +226,13 @@ impl Refit {
             .range_from(&prefix)
             .take_while(|(key, _)| key.starts_with(&prefix))
             .map(|(_, cohort)| cohort.name.clone());
-        let mut names: Vec<String> = self.rules.cohorts.iter().map(|rule| rule.name.clone()).chain(own).collect();
+        let mut names: Vec<String> = self
+            .rules
+            .cohorts
+            .iter()
+            .map(|rule| rule.name.clone())
+            .chain(own)
+            .collect();
         names.sort();
         names.dedup();
         names
@@ -218,7 +242,9 @@ impl Refit {
         let due: Vec<String> = self
             .dirty
             .iter()
-            .filter(|(key, dirty)| self.pending.get(key).is_none() && (all || self.due(dirty) <= self.wall_ms))
+            .filter(|(key, dirty)| {
+                self.pending.get(key).is_none() && (all || self.due(dirty) <= self.wall_ms)
+            })
             .map(|(key, _)| key.to_owned())
             .collect();
         for key in due {
@@ -228,8 +254,13 @@ impl Refit {
 
     fn ask(&mut self, key: &str, emit: &mut Emit) {
         self.dirty.remove(key);
-        let Some((tenant, name)) = key.split_once('/') else { return };
-        let condition = match (self.cohorts.get(key), self.rules.cohorts.iter().find(|rule| rule.name == name)) {
+        let Some((tenant, name)) = key.split_once('/') else {
+            return;
+        };
+        let condition = match (
+            self.cohorts.get(key),
+            self.rules.cohorts.iter().find(|rule| rule.name == name),
+        ) {
             (Some(cohort), _) => cohort.where_sql.clone(),
             (None, Some(rule)) => rule.condition.clone(),
             (None, None) => return,
@@ -240,7 +271,11 @@ impl Refit {
             .iter()
             .filter_map(|(key, next)| {
                 let (topic, partition) = key.rsplit_once('/')?;
-                Some(Place { topic: topic.to_owned(), partition: partition.parse().ok()?, offset: *next })
+                Some(Place {
+                    topic: topic.to_owned(),
+                    partition: partition.parse().ok()?,
+                    offset: *next,
+                })
             })
             .collect();
         let prefix = format!("{tenant}/");
@@ -257,8 +292,17 @@ impl Refit {
         }
         let digest = Sha256::digest(format!("{key}\n{sql}\n{cut:?}"));
         let ask_id = hex(&digest[..16]);
-        let seed = u64::from_be_bytes(digest[16..24].try_into().expect("eight bytes of thirty-two")) >> 1;
-        self.pending.put(key, Pending { ask_id: ask_id.clone() });
+        let seed = u64::from_be_bytes(
+            digest[16..24]
+                .try_into()
+                .expect("eight bytes of thirty-two"),
+        ) >> 1;
+        self.pending.put(
+            key,
+            Pending {
+                ask_id: ask_id.clone(),
+            },
+        );
         emit.put(Output::Ask(Ask {
             ask_id,
             tenant: tenant.to_owned(),
@@ -273,8 +317,11 @@ impl Refit {
 
     fn answer(&mut self, at: &At<'_>, answer: &Answer, emit: &mut Emit) {
         // The first answer counts: an ask that is no longer pending was answered or asked anew.
-        let Some(key) =
-            self.pending.iter().find(|(_, pending)| pending.ask_id == answer.ask_id).map(|(key, _)| key.to_owned())
+        let Some(key) = self
+            .pending
+            .iter()
+            .find(|(_, pending)| pending.ask_id == answer.ask_id)
+            .map(|(key, _)| key.to_owned())
         else {
             return;
         };
@@ -283,47 +330,114 @@ impl Refit {
         if !answer.ok {
             let why = answer.error.clone().unwrap_or_default();
             let fallback = short(&format!("Cohort {name} cannot be fitted: {why}"));
-            emit.put(Output::Telegram(telegram(at, answer, &name, "fit.failed", 2, fallback, None)));
+            emit.put(Output::Telegram(telegram(
+                at,
+                answer,
+                &name,
+                "fit.failed",
+                2,
+                fallback,
+                None,
+            )));
             return;
         }
         let mut fit: ScalingFit = match serde_json::from_str(&answer.body) {
             Ok(fit) => fit,
             Err(error) => {
-                let fallback = short(&format!("The answer for cohort {name} cannot be read: {error}"));
-                emit.put(Output::Telegram(telegram(at, answer, &name, "fit.failed", 2, fallback, None)));
+                let fallback = short(&format!(
+                    "The answer for cohort {name} cannot be read: {error}"
+                ));
+                emit.put(Output::Telegram(telegram(
+                    at,
+                    answer,
+                    &name,
+                    "fit.failed",
+                    2,
+                    fallback,
+                    None,
+                )));
                 return;
             }
         };
         let fit_key = format!("{key}/{}", fit.law);
         let last = self.fits.get(&fit_key).cloned();
-        let values: BTreeMap<String, f64> =
-            fit.parameters.iter().filter_map(|p| Some((p.name.clone(), p.value?))).collect();
+        let values: BTreeMap<String, f64> = fit
+            .parameters
+            .iter()
+            .filter_map(|p| Some((p.name.clone(), p.value?)))
+            .collect();
         if let Some(last) = &last {
             fit.previous_fit_id = Some(last.fit_id.clone());
             fit.change = values
                 .iter()
-                .filter_map(|(name, value)| Some(Named { name: name.clone(), value: value - last.values.get(name)? }))
+                .filter_map(|(name, value)| {
+                    Some(Named {
+                        name: name.clone(),
+                        value: value - last.values.get(name)?,
+                    })
+                })
                 .collect();
         }
         if last.as_ref().is_none_or(|last| last.verdict != fit.verdict) {
-            emit.put(Output::Telegram(self.report(at, answer, &name, &fit, last.as_ref())));
+            emit.put(Output::Telegram(self.report(
+                at,
+                answer,
+                &name,
+                &fit,
+                last.as_ref(),
+            )));
         }
-        self.fits.put(&fit_key, LastFit { fit_id: fit.fit_id.clone(), verdict: fit.verdict.clone(), values });
+        self.fits.put(
+            &fit_key,
+            LastFit {
+                fit_id: fit.fit_id.clone(),
+                verdict: fit.verdict,
+                values,
+            },
+        );
         emit.put(Output::Fit(fit));
     }
 
-    fn report(&self, at: &At<'_>, answer: &Answer, cohort: &str, fit: &ScalingFit, last: Option<&LastFit>) -> Telegram {
+    fn report(
+        &self,
+        at: &At<'_>,
+        answer: &Answer,
+        cohort: &str,
+        fit: &ScalingFit,
+        last: Option<&LastFit>,
+    ) -> Telegram {
         let reason = fit.reasons.first().cloned().unwrap_or_default();
         let is_noteworthy = last.is_some() || fit.n_runs >= self.rules.runs_noteworthy_min;
         let (key, priority, fallback) = match &fit.verdict {
-            FitVerdict::Usable => {
-                ("fit.usable", 3, format!("Cohort {cohort}: the {} law fits {} runs", fit.law, fit.n_runs))
-            }
-            FitVerdict::Weak => ("fit.weak", 2, format!("Cohort {cohort}: the {} law is weak: {reason}", fit.law)),
-            _ => ("fit.refused", 2, format!("Cohort {cohort}: no {} law: {reason}", fit.law)),
+            FitVerdict::Usable => (
+                "fit.usable",
+                3,
+                format!(
+                    "Cohort {cohort}: the {} law fits {} runs",
+                    fit.law, fit.n_runs
+                ),
+            ),
+            FitVerdict::Weak => (
+                "fit.weak",
+                2,
+                format!("Cohort {cohort}: the {} law is weak: {reason}", fit.law),
+            ),
+            _ => (
+                "fit.refused",
+                2,
+                format!("Cohort {cohort}: no {} law: {reason}", fit.law),
+            ),
         };
         let priority = if is_noteworthy { priority } else { 3 };
-        telegram(at, answer, cohort, key, priority, short(&fallback), Some(fit))
+        telegram(
+            at,
+            answer,
+            cohort,
+            key,
+            priority,
+            short(&fallback),
+            Some(fit),
+        )
     }
 }
 
@@ -366,7 +480,11 @@ fn telegram(
     let offsets = answer
         .cut
         .iter()
-        .map(|o| Place { topic: o.topic.clone(), partition: o.partition, offset: o.offset })
+        .map(|o| Place {
+            topic: o.topic.clone(),
+            partition: o.partition,
+            offset: o.offset,
+        })
         .take(EVIDENCE_OFFSETS_MAX)
         .collect();
     Telegram {
@@ -376,10 +494,21 @@ fn telegram(
         stream: "refit".to_owned(),
         time: rfc3339(at.append_time_ms),
         kind: "fit".to_owned(),
-        subject: Subject { kind: "fit".to_owned(), id: format!("{cohort}/{LAW}") },
+        subject: Subject {
+            kind: "fit".to_owned(),
+            id: format!("{cohort}/{LAW}"),
+        },
         priority,
-        text: Text { key: key.to_owned(), args, fallback },
-        evidence: Evidence { offsets, fit_id: fit.map(|fit| fit.fit_id.clone()), ..Evidence::default() },
+        text: Text {
+            key: key.to_owned(),
+            args,
+            fallback,
+        },
+        evidence: Evidence {
+            offsets,
+            fit_id: fit.map(|fit| fit.fit_id.clone()),
+            ..Evidence::default()
+        },
         traceparent: None,
     }
 }
@@ -438,7 +567,9 @@ impl Remember for Refit {
             "pending" => self.pending.restore(key, value),
             "fits" => self.fits.restore(key, value),
             "cut" => self.cut.restore(key, value),
-            other => Err(format!("refit has no table {other}; the changelog was written by another version")),
+            other => Err(format!(
+                "refit has no table {other}; the changelog was written by another version"
+            )),
         }
     }
 

@@ -28,7 +28,12 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
     /// An empty table; `name` is how the changelog knows it and never changes.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        Self { name, base: BTreeMap::new(), overlay: BTreeMap::new(), bytes: 0 }
+        Self {
+            name,
+            base: BTreeMap::new(),
+            overlay: BTreeMap::new(),
+            bytes: 0,
+        }
     }
 
     /// How the changelog knows it.
@@ -52,7 +57,10 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
             let current = self.base.get(key).map(|kept| kept.value.clone());
             self.overlay.insert(key.to_owned(), current);
         }
-        self.overlay.get_mut(key).expect("just inserted").get_or_insert_with(default)
+        self.overlay
+            .get_mut(key)
+            .expect("just inserted")
+            .get_or_insert_with(default)
     }
 
     /// Sets a value.
@@ -71,9 +79,14 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
 
     /// Keys and values as of now, in key order, from `first` on.
     pub fn range_from<'a>(&'a self, first: &'a str) -> impl Iterator<Item = (&'a str, &'a V)> + 'a {
-        let mut base = self.base.range::<str, _>((std::ops::Bound::Included(first), std::ops::Bound::Unbounded)).peekable();
-        let mut overlay =
-            self.overlay.range::<str, _>((std::ops::Bound::Included(first), std::ops::Bound::Unbounded)).peekable();
+        let mut base = self
+            .base
+            .range::<str, _>((std::ops::Bound::Included(first), std::ops::Bound::Unbounded))
+            .peekable();
+        let mut overlay = self
+            .overlay
+            .range::<str, _>((std::ops::Bound::Included(first), std::ops::Bound::Unbounded))
+            .peekable();
         std::iter::from_fn(move || {
             loop {
                 let take_overlay = match (base.peek(), overlay.peek()) {
@@ -125,7 +138,11 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
             if value.is_none() && !self.base.contains_key(key) {
                 continue;
             }
-            changes.push(Change { table: self.name, key: key.clone(), value: value.as_ref().map(encode) });
+            changes.push(Change {
+                table: self.name,
+                key: key.clone(),
+                value: value.as_ref().map(encode),
+            });
         }
     }
 
@@ -155,7 +172,10 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
             Some(bytes) => {
                 let value = rmp_serde::from_slice(bytes)
                     .map_err(|error| format!("table {}, key {key}: {error}", self.name))?;
-                Some(Kept { value, bytes: (key.len() + bytes.len()) as u64 })
+                Some(Kept {
+                    value,
+                    bytes: (key.len() + bytes.len()) as u64,
+                })
             }
         };
         self.place(key.to_owned(), fresh);
@@ -218,9 +238,13 @@ mod tests {
         source.changes(&mut changes);
         source.merge();
         for change in &changes {
-            twin.restore(&change.key, change.value.as_deref()).expect("its own bytes");
+            twin.restore(&change.key, change.value.as_deref())
+                .expect("its own bytes");
         }
-        assert_eq!(twin.iter().collect::<Vec<_>>(), source.iter().collect::<Vec<_>>());
+        assert_eq!(
+            twin.iter().collect::<Vec<_>>(),
+            source.iter().collect::<Vec<_>>()
+        );
         assert_eq!(twin.bytes(), source.bytes());
     }
 
@@ -240,6 +264,9 @@ mod tests {
         table.put("b", 2);
         table.put("c", 33);
         table.remove("e");
-        assert_eq!(table.range_from("b").collect::<Vec<_>>(), [("b", &2), ("c", &33)]);
+        assert_eq!(
+            table.range_from("b").collect::<Vec<_>>(),
+            [("b", &2), ("c", &33)]
+        );
     }
 }

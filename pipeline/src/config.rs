@@ -21,7 +21,10 @@ use std::path::{Path, PathBuf};
 /// Every setting. What each means stands in `config/describe.rs`, where the documentation is made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "describe.rs says what each setting means, and a test holds it to the tree")]
+#[allow(
+    missing_docs,
+    reason = "describe.rs says what each setting means, and a test holds it to the tree"
+)]
 pub struct Config {
     pub log: LogConfig,
     pub runtime: RuntimeConfig,
@@ -119,7 +122,10 @@ pub struct GatewayConfig {
 
 impl Default for GatewayConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9464".to_owned(), body_bytes_max: 8 << 20 }
+        Self {
+            listen: "127.0.0.1:9464".to_owned(),
+            body_bytes_max: 8 << 20,
+        }
     }
 }
 
@@ -134,7 +140,11 @@ pub struct DeadletterConfig {
 
 impl Default for DeadletterConfig {
     fn default() -> Self {
-        Self { recipient: String::new(), identity: String::new(), excerpt_chars_max: 512 }
+        Self {
+            recipient: String::new(),
+            identity: String::new(),
+            excerpt_chars_max: 512,
+        }
     }
 }
 
@@ -202,8 +212,10 @@ impl Config {
                 names::overlay(&mut tree, &said, &defaults, "", &file.display().to_string())?;
             }
         }
-        let mut variables: Vec<(String, String)> =
-            environment.into_iter().filter(|(name, _)| name.starts_with("CAIRN_")).collect();
+        let mut variables: Vec<(String, String)> = environment
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("CAIRN_"))
+            .collect();
         variables.sort();
         for (name, value) in variables {
             if names::NOT_SETTINGS.contains(&name.as_str()) {
@@ -231,10 +243,15 @@ impl Config {
             remedy: remedy.to_owned(),
         };
         let runtime = &self.runtime;
-        if runtime.commit_interval_ms == 0 || runtime.commit_interval_ms >= self.log.transaction_timeout_ms {
+        if runtime.commit_interval_ms == 0
+            || runtime.commit_interval_ms >= self.log.transaction_timeout_ms
+        {
             return Err(wrong(
                 "runtime.commit_interval_ms",
-                format!("{} is not between 1 and log.transaction_timeout_ms", runtime.commit_interval_ms),
+                format!(
+                    "{} is not between 1 and log.transaction_timeout_ms",
+                    runtime.commit_interval_ms
+                ),
                 "a transaction that outlives its time-out is aborted by the broker; 100 is the default",
             ));
         }
@@ -244,14 +261,23 @@ impl Config {
             ("admit.packed_events_max", self.admit.packed_events_max),
         ] {
             if value == 0 {
-                return Err(wrong(name, "0 lets nothing through".to_owned(), "set 1 or more"));
+                return Err(wrong(
+                    name,
+                    "0 lets nothing through".to_owned(),
+                    "set 1 or more",
+                ));
             }
         }
-        for (name, value) in
-            [("log.partitions_run", self.log.partitions_run), ("log.partitions_ingress", self.log.partitions_ingress)]
-        {
+        for (name, value) in [
+            ("log.partitions_run", self.log.partitions_run),
+            ("log.partitions_ingress", self.log.partitions_ingress),
+        ] {
             if value < 1 {
-                return Err(wrong(name, format!("{value} is no number of partitions"), "set 1 or more"));
+                return Err(wrong(
+                    name,
+                    format!("{value} is no number of partitions"),
+                    "set 1 or more",
+                ));
             }
         }
         if !matches!(self.log.group_protocol.as_str(), "classic" | "consumer") {
@@ -269,7 +295,11 @@ impl Config {
             ));
         }
         if !(0.0..1.0).contains(&self.refit.level) {
-            return Err(wrong("refit.level", format!("{} is no level", self.refit.level), "set a number between 0 and 1"));
+            return Err(wrong(
+                "refit.level",
+                format!("{} is no level", self.refit.level),
+                "set a number between 0 and 1",
+            ));
         }
         Ok(())
     }
@@ -280,7 +310,9 @@ impl Config {
 pub fn is_tenant(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && !text.starts_with('-')
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn default_tree() -> Value {

@@ -25,13 +25,21 @@ pub struct Place {
 /// # Errors
 /// [`Fault::Config`] for a directory or cluster that cannot be used, [`Fault::Unreachable`] for one that does not answer.
 pub fn open(config: &LogConfig) -> Result<Place, Fault> {
-    if config.kafka.is_empty() { embedded(&config.data) } else { kafka(config) }
+    if config.kafka.is_empty() {
+        embedded(&config.data)
+    } else {
+        kafka(config)
+    }
 }
 
 fn embedded(directory: &Path) -> Result<Place, Fault> {
     let log = EmbeddedLog::with(EmbeddedSettings::new(directory))?;
     let store: Arc<dyn SchemaStore> = Arc::new(log.clone());
-    Ok(Place { registry: Arc::new(StoreRegistry(log.clone())), store: Some(store), log: Arc::new(log) })
+    Ok(Place {
+        registry: Arc::new(StoreRegistry(log.clone())),
+        store: Some(store),
+        log: Arc::new(log),
+    })
 }
 
 fn kafka(config: &LogConfig) -> Result<Place, Fault> {
@@ -43,7 +51,11 @@ fn kafka(config: &LogConfig) -> Result<Place, Fault> {
     settings.session_timeout_ms = milliseconds(config.session_timeout_ms);
     settings.transaction_timeout_ms = milliseconds(config.transaction_timeout_ms);
     settings.start_timeout_ms = milliseconds(config.reach_timeout_ms);
-    settings.protocol = if config.group_protocol == "consumer" { Protocol::Consumer } else { Protocol::Classic };
+    settings.protocol = if config.group_protocol == "consumer" {
+        Protocol::Consumer
+    } else {
+        Protocol::Classic
+    };
     let log = Arc::new(KafkaLog::connect(settings)?);
     if config.registry.is_empty() {
         // The contract's own numbering: the same binary gives the same ids, and the gateway answers for them.
@@ -54,14 +66,22 @@ fn kafka(config: &LogConfig) -> Result<Place, Fault> {
                 registry.id_of(&subject, entry.schema)?;
             }
         }
-        return Ok(Place { log, registry: Arc::new(registry), store: Some(store) });
+        return Ok(Place {
+            log,
+            registry: Arc::new(registry),
+            store: Some(store),
+        });
     }
     let mut registry = RegistrySettings::new(config.registry.clone());
     registry.timeout = Duration::from_millis(config.reach_timeout_ms);
     // How long a denial is waited for is the runtime's decision, by topic.
     registry.deny_after = Duration::ZERO;
     registry.believe_denial = Duration::from_secs(1);
-    Ok(Place { log, registry: Arc::new(Registry::new(registry)?), store: None })
+    Ok(Place {
+        log,
+        registry: Arc::new(Registry::new(registry)?),
+        store: None,
+    })
 }
 
 /// Every topic that should exist for these tenants.
@@ -80,7 +100,10 @@ pub fn wanted_topics(config: &LogConfig, tenants: &[String]) -> Vec<TopicSpec> {
             cairn_topics::Cleanup::Delete { retention_ms } => Cleanup::Delete { retention_ms },
         };
         let names: Vec<String> = if topic.family == cairn_topics::Family::Ingress {
-            tenants.iter().map(|tenant| cairn_topics::ingress_name(tenant, topic.name)).collect()
+            tenants
+                .iter()
+                .map(|tenant| cairn_topics::ingress_name(tenant, topic.name))
+                .collect()
         } else {
             vec![topic.name.to_owned()]
         };
@@ -97,6 +120,10 @@ pub fn wanted_topics(config: &LogConfig, tenants: &[String]) -> Vec<TopicSpec> {
 ///
 /// # Errors
 /// See [`Log::create`].
-pub fn ensure_topics(place: &Place, config: &LogConfig, tenants: &[String]) -> Result<Vec<String>, Fault> {
+pub fn ensure_topics(
+    place: &Place,
+    config: &LogConfig,
+    tenants: &[String],
+) -> Result<Vec<String>, Fault> {
     place.log.create(&wanted_topics(config, tenants))
 }

@@ -14,8 +14,7 @@ use cairn_scaling as scaling;
 use sha2::{Digest, Sha256};
 
 /// How the law counts, said in every fit.
-pub const CONVENTION: &str =
-    "n: model.parameters_total (embeddings included), d: tokens seen, loss: nats per token, validation before training";
+pub const CONVENTION: &str = "n: model.parameters_total (embeddings included), d: tokens seen, loss: nats per token, validation before training";
 
 /// Answers an ask.
 ///
@@ -52,10 +51,17 @@ pub fn fit(ask: &Ask, settings: &RefitConfig) -> Result<String, String> {
     record.cut = ask
         .cut
         .iter()
-        .map(|place| Offset { topic: place.topic.clone(), partition: place.partition, offset: place.offset })
+        .map(|place| Offset {
+            topic: place.topic.clone(),
+            partition: place.partition,
+            offset: place.offset,
+        })
         .collect();
     let digest = Sha256::digest(format!("{}\n{}", ask.ask_id, record.fit_json));
-    record.fit_id = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    record.fit_id = digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     serde_json::to_string(&record).map_err(|error| error.to_string())
 }
 
@@ -99,7 +105,10 @@ fn record(fit: &scaling::HoffmannFit) -> Result<ScalingFit, String> {
             basins: certificate
                 .basins
                 .iter()
-                .map(|basin| Basin { objective: basin.objective, hits: basin.hits as i32 })
+                .map(|basin| Basin {
+                    objective: basin.objective,
+                    hits: basin.hits as i32,
+                })
                 .collect(),
             at_bounds: certificate.at_bounds.clone(),
             starts: certificate.starts as i32,

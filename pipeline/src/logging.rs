@@ -10,9 +10,23 @@ pub fn init(filter: &str) {
     let registry = tracing_subscriber::registry().with(filter);
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let result = if is_terminal {
-        registry.with(tracing_subscriber::fmt::layer().compact().with_ansi(false).with_writer(std::io::stderr)).try_init()
+        registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .compact()
+                    .with_ansi(false)
+                    .with_writer(std::io::stderr),
+            )
+            .try_init()
     } else {
-        registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+        registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(std::io::stderr),
+            )
+            .try_init()
     };
     // A second call, as tests make it, keeps the first.
     drop(result);

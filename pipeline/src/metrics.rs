@@ -4,7 +4,8 @@
 
 use crate::runtime::member::Counts;
 use prometheus::{
-    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use std::time::Duration;
 
@@ -22,29 +23,120 @@ pub struct Definition {
 
 /// Every metric.
 pub const METRICS: &[Definition] = &[
-    Definition { name: "cairn_records_in_total", kind: "counter", labels: &["operator"], meaning: "Records applied and committed." },
-    Definition { name: "cairn_records_out_total", kind: "counter", labels: &["operator", "topic"], meaning: "Records written, changelogs left out." },
-    Definition { name: "cairn_records_late_total", kind: "counter", labels: &["operator"], meaning: "Rows too late for their window." },
-    Definition { name: "cairn_records_dead_total", kind: "counter", labels: &["operator"], meaning: "Dead letters." },
-    Definition { name: "cairn_schema_errors_total", kind: "counter", labels: &["topic"], meaning: "Outputs that failed their JSON Schema and were kept back." },
-    Definition { name: "cairn_commit_seconds", kind: "histogram", labels: &["operator"], meaning: "Time of a commit, from the first flush to the answer." },
-    Definition { name: "cairn_end_to_end_seconds", kind: "histogram", labels: &["operator"], meaning: "From the append of the oldest record of a batch to its commit." },
-    Definition { name: "cairn_transaction_aborts_total", kind: "counter", labels: &["operator"], meaning: "Transactions aborted and done again." },
-    Definition { name: "cairn_restarts_total", kind: "counter", labels: &["operator", "cause"], meaning: "Members rebuilt after a fault, by its kind." },
-    Definition { name: "cairn_lag_records", kind: "gauge", labels: &["operator"], meaning: "Records between position and last stable offset; ticks are not lag." },
-    Definition { name: "cairn_watermark_lag_seconds_max", kind: "gauge", labels: &["operator"], meaning: "Longest time since a running run's last record was received." },
-    Definition { name: "cairn_runs_stalled", kind: "gauge", labels: &["operator"], meaning: "Runs that have neither ended nor sent anything for too long." },
-    Definition { name: "cairn_restore_seconds", kind: "gauge", labels: &["operator"], meaning: "Time of the last restore." },
-    Definition { name: "cairn_partitions_owned", kind: "gauge", labels: &["operator"], meaning: "Partitions that this process owns." },
-    Definition { name: "cairn_partitions_paused", kind: "gauge", labels: &["operator"], meaning: "Partitions that wait for something out of reach." },
-    Definition { name: "cairn_state_bytes", kind: "gauge", labels: &["operator"], meaning: "Bytes that the tables hold." },
-    Definition { name: "cairn_ask_seconds", kind: "histogram", labels: &["kind"], meaning: "Time of one piece of long work." },
-    Definition { name: "cairn_http_requests_total", kind: "counter", labels: &["route", "status"], meaning: "Requests to the gateway." },
+    Definition {
+        name: "cairn_records_in_total",
+        kind: "counter",
+        labels: &["operator"],
+        meaning: "Records applied and committed.",
+    },
+    Definition {
+        name: "cairn_records_out_total",
+        kind: "counter",
+        labels: &["operator", "topic"],
+        meaning: "Records written, changelogs left out.",
+    },
+    Definition {
+        name: "cairn_records_late_total",
+        kind: "counter",
+        labels: &["operator"],
+        meaning: "Rows too late for their window.",
+    },
+    Definition {
+        name: "cairn_records_dead_total",
+        kind: "counter",
+        labels: &["operator"],
+        meaning: "Dead letters.",
+    },
+    Definition {
+        name: "cairn_schema_errors_total",
+        kind: "counter",
+        labels: &["topic"],
+        meaning: "Outputs that failed their JSON Schema and were kept back.",
+    },
+    Definition {
+        name: "cairn_commit_seconds",
+        kind: "histogram",
+        labels: &["operator"],
+        meaning: "Time of a commit, from the first flush to the answer.",
+    },
+    Definition {
+        name: "cairn_end_to_end_seconds",
+        kind: "histogram",
+        labels: &["operator"],
+        meaning: "From the append of the oldest record of a batch to its commit.",
+    },
+    Definition {
+        name: "cairn_transaction_aborts_total",
+        kind: "counter",
+        labels: &["operator"],
+        meaning: "Transactions aborted and done again.",
+    },
+    Definition {
+        name: "cairn_restarts_total",
+        kind: "counter",
+        labels: &["operator", "cause"],
+        meaning: "Members rebuilt after a fault, by its kind.",
+    },
+    Definition {
+        name: "cairn_lag_records",
+        kind: "gauge",
+        labels: &["operator"],
+        meaning: "Records between position and last stable offset; ticks are not lag.",
+    },
+    Definition {
+        name: "cairn_watermark_lag_seconds_max",
+        kind: "gauge",
+        labels: &["operator"],
+        meaning: "Longest time since a running run's last record was received.",
+    },
+    Definition {
+        name: "cairn_runs_stalled",
+        kind: "gauge",
+        labels: &["operator"],
+        meaning: "Runs that have neither ended nor sent anything for too long.",
+    },
+    Definition {
+        name: "cairn_restore_seconds",
+        kind: "gauge",
+        labels: &["operator"],
+        meaning: "Time of the last restore.",
+    },
+    Definition {
+        name: "cairn_partitions_owned",
+        kind: "gauge",
+        labels: &["operator"],
+        meaning: "Partitions that this process owns.",
+    },
+    Definition {
+        name: "cairn_partitions_paused",
+        kind: "gauge",
+        labels: &["operator"],
+        meaning: "Partitions that wait for something out of reach.",
+    },
+    Definition {
+        name: "cairn_state_bytes",
+        kind: "gauge",
+        labels: &["operator"],
+        meaning: "Bytes that the tables hold.",
+    },
+    Definition {
+        name: "cairn_ask_seconds",
+        kind: "histogram",
+        labels: &["kind"],
+        meaning: "Time of one piece of long work.",
+    },
+    Definition {
+        name: "cairn_http_requests_total",
+        kind: "counter",
+        labels: &["route", "status"],
+        meaning: "Requests to the gateway.",
+    },
 ];
 
 /// Seconds from a tenth of a millisecond to a minute.
 const SECONDS: &[f64] = &[
-    0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0, 30.0, 60.0,
 ];
 
 enum Metric {
@@ -76,13 +168,18 @@ impl Metrics {
             .map(|definition| {
                 let options = Opts::new(definition.name, definition.meaning);
                 let metric = match definition.kind {
-                    "counter" => IntCounterVec::new(options, definition.labels).map(Metric::Counter),
+                    "counter" => {
+                        IntCounterVec::new(options, definition.labels).map(Metric::Counter)
+                    }
                     "gauge" if definition.name.contains("_seconds") => {
                         GaugeVec::new(options, definition.labels).map(Metric::Seconds)
                     }
                     "gauge" => IntGaugeVec::new(options, definition.labels).map(Metric::Gauge),
-                    _ => HistogramVec::new(HistogramOpts::from(options).buckets(SECONDS.to_vec()), definition.labels)
-                        .map(Metric::Histogram),
+                    _ => HistogramVec::new(
+                        HistogramOpts::from(options).buckets(SECONDS.to_vec()),
+                        definition.labels,
+                    )
+                    .map(Metric::Histogram),
                 }
                 .expect("the list is valid, a test reads it");
                 let registered = match &metric {
@@ -99,7 +196,10 @@ impl Metrics {
     }
 
     fn find(&self, name: &str) -> Option<&Metric> {
-        self.metrics.iter().find(|(known, _)| *known == name).map(|(_, metric)| metric)
+        self.metrics
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, metric)| metric)
     }
 
     fn add(&self, name: &str, labels: &[&str], by: u64) {
@@ -123,14 +223,25 @@ impl Metrics {
     }
 
     /// A batch was committed.
-    pub fn committed(&self, operator: &str, counts: &Counts, took: Duration, oldest_append_ms: Option<i64>, bytes: u64) {
+    pub fn committed(
+        &self,
+        operator: &str,
+        counts: &Counts,
+        took: Duration,
+        oldest_append_ms: Option<i64>,
+        bytes: u64,
+    ) {
         self.add("cairn_records_in_total", &[operator], counts.records_in);
         self.add("cairn_records_late_total", &[operator], counts.late);
         self.add("cairn_records_dead_total", &[operator], counts.dead);
         self.observe("cairn_commit_seconds", &[operator], took.as_secs_f64());
         if let Some(oldest) = oldest_append_ms {
             let age_ms = wall_time_ms().saturating_sub(oldest).max(0);
-            self.observe("cairn_end_to_end_seconds", &[operator], age_ms as f64 / 1000.0);
+            self.observe(
+                "cairn_end_to_end_seconds",
+                &[operator],
+                age_ms as f64 / 1000.0,
+            );
         }
         self.set("cairn_state_bytes", &[operator], bytes as f64);
     }
@@ -168,7 +279,11 @@ impl Metrics {
 
     /// How far behind the slowest running run is, and how many have stalled.
     pub fn runs(&self, operator: &str, oldest_seconds: f64, stalled: usize) {
-        self.set("cairn_watermark_lag_seconds_max", &[operator], oldest_seconds);
+        self.set(
+            "cairn_watermark_lag_seconds_max",
+            &[operator],
+            oldest_seconds,
+        );
         self.set("cairn_runs_stalled", &[operator], stalled as f64);
     }
 
@@ -184,7 +299,11 @@ impl Metrics {
 
     /// A request was answered.
     pub fn request(&self, route: &str, status: u16) {
-        self.add("cairn_http_requests_total", &[route, &status.to_string()], 1);
+        self.add(
+            "cairn_http_requests_total",
+            &[route, &status.to_string()],
+            1,
+        );
     }
 
     /// The text that Prometheus scrapes.
@@ -205,8 +324,15 @@ pub fn markdown() -> String {
         "# Metrics\n\nGenerated by `cairn config --metrics`; do not edit.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in METRICS {
-        let labels = if metric.labels.is_empty() { "–".to_owned() } else { metric.labels.join(", ") };
-        text.push_str(&format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind, metric.meaning));
+        let labels = if metric.labels.is_empty() {
+            "–".to_owned()
+        } else {
+            metric.labels.join(", ")
+        };
+        text.push_str(&format!(
+            "| `{}` | {} | {labels} | {} |\n",
+            metric.name, metric.kind, metric.meaning
+        ));
     }
     text
 }
@@ -214,6 +340,8 @@ pub fn markdown() -> String {
 /// Milliseconds since the epoch by this machine's clock: for shells and metrics, never for a core.
 #[must_use]
 pub fn wall_time_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

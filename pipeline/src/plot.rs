@@ -12,11 +12,38 @@ pub struct Series<'a> {
     pub axes: (&'a str, &'a str),
 }
 
+/// From this ratio of the greatest to the least value on, the vertical axis is logarithmic.
+const LOG_FROM: f64 = 20.0;
+
+/// A number in nine characters.
+fn label(value: f64) -> String {
+    if value.abs() < 1e5 {
+        format!("{value:>9.3}")
+    } else {
+        format!("{value:>9.2e}")
+    }
+}
+
 /// Draws a series into `width` by `height` characters. Nothing to draw gives a line that says so.
 #[must_use]
 pub fn draw(series: &Series<'_>, width: usize, height: usize) -> String {
-    let points: Vec<(f64, f64)> =
-        series.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+    let mut points: Vec<(f64, f64)> = series
+        .points
+        .iter()
+        .copied()
+        .filter(|(x, y)| x.is_finite() && y.is_finite())
+        .collect();
+    // A run that blows up would flatten everything before it: powers of ten, where the span is that wide.
+    let least = points.iter().map(|(_, y)| *y).fold(f64::INFINITY, f64::min);
+    let most = points
+        .iter()
+        .map(|(_, y)| *y)
+        .fold(f64::NEG_INFINITY, f64::max);
+    let is_log = least > 0.0 && most / least > LOG_FROM;
+    if is_log {
+        points.iter_mut().for_each(|(_, y)| *y = y.log10());
+    }
+    let natural = |y: f64| if is_log { 10_f64.powf(y) } else { y };
     let Some(first) = points.first() else {
         return format!("{}: nothing to draw\n", series.title);
     };
@@ -53,15 +80,20 @@ pub fn draw(series: &Series<'_>, width: usize, height: usize) -> String {
     }
     for (x, _) in series.marks {
         for step in (0..rows).step_by(2) {
-            dot(*x, high.1 - span(low.1, high.1) * step as f64 / (rows - 1) as f64);
+            dot(
+                *x,
+                high.1 - span(low.1, high.1) * step as f64 / (rows - 1) as f64,
+            );
         }
     }
     let mut text = format!("{}\n", series.title);
     for row in 0..height {
         let label = match row {
-            0 => format!("{:>9.3}", high.1),
-            row if row == height - 1 => format!("{:>9.3}", low.1),
-            row if row == height / 2 => format!("{:>9}", series.axes.1.chars().take(9).collect::<String>()),
+            0 => crate::plot::label(natural(high.1)),
+            row if row == height - 1 => crate::plot::label(natural(low.1)),
+            row if row == height / 2 => {
+                format!("{:>9}", series.axes.1.chars().take(9).collect::<String>())
+            }
             _ => " ".repeat(9),
         };
         let line: String = cells[row * width..(row + 1) * width]
@@ -72,7 +104,9 @@ pub fn draw(series: &Series<'_>, width: usize, height: usize) -> String {
     }
     let left = format!("{}", low.0);
     let right = format!("{}", high.0);
-    let gap = width.saturating_sub(left.len() + right.len() + series.axes.0.len()).max(2);
+    let gap = width
+        .saturating_sub(left.len() + right.len() + series.axes.0.len())
+        .max(2);
     let half = gap / 2;
     text.push_str(&format!(
         "{}└{left}{}{}{}{right}\n",
@@ -93,20 +127,64 @@ mod tests {
 
     #[test]
     fn a_falling_line_runs_from_the_upper_left_to_the_lower_right() {
-        let points: Vec<(f64, f64)> = (0..100).map(|x| (f64::from(x), 100.0 - f64::from(x))).collect();
-        let text = draw(&Series { points: &points, marks: &[], title: "t", axes: ("step", "loss") }, 20, 5);
+        let points: Vec<(f64, f64)> = (0..100)
+            .map(|x| (f64::from(x), 100.0 - f64::from(x)))
+            .collect();
+        let text = draw(
+            &Series {
+                points: &points,
+                marks: &[],
+                title: "t",
+                axes: ("step", "loss"),
+            },
+            20,
+            5,
+        );
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 7);
-        let filled = |line: &str| line.chars().filter(|c| ('\u{2801}'..='\u{28ff}').contains(c)).count();
+        let filled = |line: &str| {
+            line.chars()
+                .filter(|c| ('\u{2801}'..='\u{28ff}').contains(c))
+                .count()
+        };
         assert!(lines[1..6].iter().all(|line| filled(line) >= 3), "{text}");
-        assert!(lines[1].contains("100.000") && lines[5].contains("1.000"), "{text}");
+        assert!(
+            lines[1].contains("100.000") && lines[5].contains("1.000"),
+            "{text}"
+        );
     }
 
     #[test]
     fn no_points_and_no_numbers_are_no_accident() {
         let points = [(1.0, f64::NAN)];
-        assert!(draw(&Series { points: &points, marks: &[], title: "t", axes: ("x", "y") }, 20, 5).contains("nothing"));
+        assert!(
+            draw(
+                &Series {
+                    points: &points,
+                    marks: &[],
+                    title: "t",
+                    axes: ("x", "y")
+                },
+                20,
+                5
+            )
+            .contains("nothing")
+        );
         let points = [(1.0, 2.0)];
-        assert!(draw(&Series { points: &points, marks: &[], title: "t", axes: ("x", "y") }, 20, 5).lines().count() == 7);
+        assert!(
+            draw(
+                &Series {
+                    points: &points,
+                    marks: &[],
+                    title: "t",
+                    axes: ("x", "y")
+                },
+                20,
+                5
+            )
+            .lines()
+            .count()
+                == 7
+        );
     }
 }

@@ -6,7 +6,8 @@
 use cairn_avro::record::ExperimentRow;
 use cairn_scaling::Observation;
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray,
+    StringBuilder,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -17,21 +18,46 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// What is wrong with the SQL, or that the query needs more memory than it may have.
-pub fn observations(rows: &[ExperimentRow], sql: &str, memory_bytes_max: usize) -> Result<Vec<Observation>, String> {
+pub fn observations(
+    rows: &[ExperimentRow],
+    sql: &str,
+    memory_bytes_max: usize,
+) -> Result<Vec<Observation>, String> {
     let batches = query(table(rows)?, sql, memory_bytes_max)?;
     let mut found = Vec::new();
     for batch in batches {
         let text = |name: &str| -> Result<ArrayRef, String> {
-            let column = batch.column_by_name(name).ok_or_else(|| format!("the window's SQL selects no column {name}"))?;
-            datafusion::arrow::compute::cast(column, &DataType::Utf8).map_err(|error| format!("column {name}: {error}"))
+            let column = batch
+                .column_by_name(name)
+                .ok_or_else(|| format!("the window's SQL selects no column {name}"))?;
+            datafusion::arrow::compute::cast(column, &DataType::Utf8)
+                .map_err(|error| format!("column {name}: {error}"))
         };
         let number = |name: &str| -> Result<ArrayRef, String> {
-            let column = batch.column_by_name(name).ok_or_else(|| format!("the window's SQL selects no column {name}"))?;
-            datafusion::arrow::compute::cast(column, &DataType::Float64).map_err(|error| format!("column {name}: {error}"))
+            let column = batch
+                .column_by_name(name)
+                .ok_or_else(|| format!("the window's SQL selects no column {name}"))?;
+            datafusion::arrow::compute::cast(column, &DataType::Float64)
+                .map_err(|error| format!("column {name}: {error}"))
         };
-        let (run_ids, n, d, loss, weight) = (text("run_id")?, number("n")?, number("d")?, number("loss")?, number("weight")?);
-        let run_ids = run_ids.as_any().downcast_ref::<StringArray>().ok_or("run_id is no text")?;
-        let floats = |column: &ArrayRef| column.as_any().downcast_ref::<Float64Array>().cloned().ok_or("not a number");
+        let (run_ids, n, d, loss, weight) = (
+            text("run_id")?,
+            number("n")?,
+            number("d")?,
+            number("loss")?,
+            number("weight")?,
+        );
+        let run_ids = run_ids
+            .as_any()
+            .downcast_ref::<StringArray>()
+            .ok_or("run_id is no text")?;
+        let floats = |column: &ArrayRef| {
+            column
+                .as_any()
+                .downcast_ref::<Float64Array>()
+                .cloned()
+                .ok_or("not a number")
+        };
         let (n, d, loss, weight) = (floats(&n)?, floats(&d)?, floats(&loss)?, floats(&weight)?);
         for row in 0..batch.num_rows() {
             if n.is_null(row) || d.is_null(row) || loss.is_null(row) {
@@ -42,7 +68,11 @@ pub fn observations(rows: &[ExperimentRow], sql: &str, memory_bytes_max: usize) 
                 parameters: n.value(row),
                 tokens: d.value(row),
                 loss: loss.value(row),
-                weight: if weight.is_null(row) { 1.0 } else { weight.value(row) },
+                weight: if weight.is_null(row) {
+                    1.0
+                } else {
+                    weight.value(row)
+                },
             });
         }
     }
@@ -50,17 +80,34 @@ pub fn observations(rows: &[ExperimentRow], sql: &str, memory_bytes_max: usize) 
 }
 
 /// Runs SQL over one table, `rows`.
-fn query(table: RecordBatch, sql: &str, memory_bytes_max: usize) -> Result<Vec<RecordBatch>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
+fn query(
+    table: RecordBatch,
+    sql: &str,
+    memory_bytes_max: usize,
+) -> Result<Vec<RecordBatch>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let environment = RuntimeEnvBuilder::new()
             .with_memory_limit(memory_bytes_max, 1.0)
             .build_arc()
             .map_err(|error| error.to_string())?;
-        let session = SessionContext::new_with_config_rt(SessionConfig::new().with_target_partitions(1), environment);
-        session.register_batch("rows", table).map_err(|error| error.to_string())?;
-        let frame = session.sql(sql).await.map_err(|error| format!("the window's SQL: {error}"))?;
-        frame.collect().await.map_err(|error| format!("the window's SQL: {error}"))
+        let session = SessionContext::new_with_config_rt(
+            SessionConfig::new().with_target_partitions(1),
+            environment,
+        );
+        session
+            .register_batch("rows", table)
+            .map_err(|error| error.to_string())?;
+        let frame = session
+            .sql(sql)
+            .await
+            .map_err(|error| format!("the window's SQL: {error}"))?;
+        frame
+            .collect()
+            .await
+            .map_err(|error| format!("the window's SQL: {error}"))
     })
 }
 
@@ -77,7 +124,10 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("width", "width"),
     ("tokens", "tokens seen"),
     ("steps", "steps"),
-    ("loss", "final loss, nats a token: validation before training"),
+    (
+        "loss",
+        "final loss, nats a token: validation before training",
+    ),
     ("loss_train", "last training loss"),
     ("loss_validation", "last validation loss"),
     ("context_length_tokens", "context"),
@@ -89,7 +139,10 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("flops", "training FLOPs, 6ND"),
     ("retries", "restarts"),
     ("breaker_state", "closed, open or half_open"),
-    ("last_event_time_ms", "last event, milliseconds since the epoch"),
+    (
+        "last_event_time_ms",
+        "last event, milliseconds since the epoch",
+    ),
     ("tags", "list of tags: array_has(tags, 'grid')"),
     ("weight", "1"),
 ];
@@ -118,19 +171,41 @@ fn table(rows: &[ExperimentRow]) -> Result<RecordBatch, String> {
         ("status", text(&|row| word(&row.status))),
         ("family", text(&|row| row.model.family.clone())),
         ("parameters", float(&|row| row.model.parameters_total)),
-        ("parameters_active", float(&|row| row.model.parameters_active)),
-        ("parameters_non_embedding", float(&|row| row.model.parameters_non_embedding)),
+        (
+            "parameters_active",
+            float(&|row| row.model.parameters_active),
+        ),
+        (
+            "parameters_non_embedding",
+            float(&|row| row.model.parameters_non_embedding),
+        ),
         ("depth_layers", long(&|row| row.model.depth_layers)),
         ("width", long(&|row| row.model.width)),
         ("tokens", long(&|row| row.tokens)),
         ("steps", long(&|row| row.steps)),
-        ("loss", float(&|row| row.validation_loss_last.or(row.loss_last))),
+        (
+            "loss",
+            float(&|row| row.validation_loss_last.or(row.loss_last)),
+        ),
         ("loss_train", float(&|row| row.loss_last)),
         ("loss_validation", float(&|row| row.validation_loss_last)),
-        ("context_length_tokens", long(&|row| row.context_length_tokens)),
-        ("curriculum", Arc::new(rows.iter().map(|row| row.curriculum).collect::<BooleanArray>())),
+        (
+            "context_length_tokens",
+            long(&|row| row.context_length_tokens),
+        ),
+        (
+            "curriculum",
+            Arc::new(
+                rows.iter()
+                    .map(|row| row.curriculum)
+                    .collect::<BooleanArray>(),
+            ),
+        ),
         ("optimizer", text(&|row| row.training.optimizer.clone())),
-        ("learning_rate_peak", float(&|row| row.training.learning_rate_peak)),
+        (
+            "learning_rate_peak",
+            float(&|row| row.training.learning_rate_peak),
+        ),
         ("batch_tokens", long(&|row| row.training.batch_tokens)),
         ("tokenizer", text(&|row| row.model.tokenizer.clone())),
         ("flops", float(&|row| row.derived.flops)),
@@ -140,15 +215,23 @@ fn table(rows: &[ExperimentRow]) -> Result<RecordBatch, String> {
         ("tags", Arc::new(tags.finish())),
         ("weight", float(&|_| Some(1.0))),
     ];
-    let fields: Vec<Field> =
-        columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true)).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect())
-        .map_err(|error| error.to_string())
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
+        .collect();
+    RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns.into_iter().map(|(_, column)| column).collect(),
+    )
+    .map_err(|error| error.to_string())
 }
 
 /// The word that the contract has for a value of an enum.
 fn word(value: &impl serde::Serialize) -> Option<String> {
-    serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
+    serde_json::to_value(value)
+        .ok()?
+        .as_str()
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -165,7 +248,10 @@ mod tests {
             tokens: Some(1000),
             loss_last: Some(3.0),
             validation_loss_last: Some(2.5),
-            model: ModelConfig { parameters_total: Some(100.0), ..ModelConfig::default() },
+            model: ModelConfig {
+                parameters_total: Some(100.0),
+                ..ModelConfig::default()
+            },
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             ..ExperimentRow::default()
         }
@@ -179,15 +265,20 @@ mod tests {
             row("c", RunStatus::Running, &["grid"]),
             row("d", RunStatus::Finished, &["jump"]),
         ];
-        let found = observations(&rows, &window_sql("array_has(tags, 'grid')"), 1 << 26).expect("valid SQL");
+        let found = observations(&rows, &window_sql("array_has(tags, 'grid')"), 1 << 26)
+            .expect("valid SQL");
         let names: Vec<&str> = found.iter().map(|o| o.run_id.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!((found[0].parameters, found[0].tokens, found[0].loss), (100.0, 1000.0, 2.5));
+        assert_eq!(
+            (found[0].parameters, found[0].tokens, found[0].loss),
+            (100.0, 1000.0, 2.5)
+        );
     }
 
     #[test]
     fn sql_that_does_not_run_says_why() {
-        let error = observations(&[], &window_sql("colour = 'red'"), 1 << 26).expect_err("no such column");
+        let error =
+            observations(&[], &window_sql("colour = 'red'"), 1 << 26).expect_err("no such column");
         assert!(error.contains("colour"), "{error}");
     }
 
@@ -195,7 +286,14 @@ mod tests {
     fn every_column_is_described() {
         let batch = table(&[]).expect("an empty table");
         let schema = batch.schema();
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        assert_eq!(names, COLUMNS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        let names: Vec<&str> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        assert_eq!(
+            names,
+            COLUMNS.iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        );
     }
 }

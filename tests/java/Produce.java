@@ -49,7 +49,7 @@ public final class Produce {
         Map<String, Known> schemas = new HashMap<>();
         AtomicReference<Exception> failure = new AtomicReference<>();
         double rate = Double.parseDouble(given.get("rate"));
-        long begun = System.nanoTime();
+        long beginMs = Long.parseLong(given.get("begin-ms"));
         int count = 0;
         try (var lines = Files.newBufferedReader(Path.of(given.get("workload")));
                 BufferedWriter sent = Files.newBufferedWriter(Path.of(given.get("sent")));
@@ -89,11 +89,11 @@ public final class Produce {
                     }
                 });
                 count++;
-                if (count % 200 == 0) {
-                    long ahead = begun + (long) (count / rate * 1e9) - System.nanoTime();
-                    if (ahead > 0) {
-                        java.util.concurrent.locks.LockSupport.parkNanos(ahead);
-                    }
+                long aheadMs = beginMs + (long) (number / rate * 1e3) - System.currentTimeMillis();
+                if (aheadMs > 10) {
+                    Thread.sleep(aheadMs);
+                }
+                if (count % 1000 == 0) {
                     System.out.println("sent " + count);
                 }
             }

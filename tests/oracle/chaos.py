@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import oracle_admit
@@ -123,25 +124,26 @@ def kafka(arguments, entries, chance, work, finish):
     call([*base, "topics", "apply"], env, 120)
     path = write_workload(entries, work)
 
-    shares = {client: sum(entry["client"] == client for entry in entries) / len(entries) for client in ("python", "java")}
     commands = {"python": [sys.executable, str(HERE / "produce.py")], "java": java}
     producers, sent_files = {}, {}
     a = Cairn("a", [*base, "--log", "info", "run", "--instance-id", "a"], env, work)
     b = Cairn("b", [*base, "--log", "info", "run", "--instance-id", "b"], env, work)
     finish += [a.end, b.end]
     a.start()
+    # both begin when both are up
+    begin_ms = int(time.time() * 1000) + 3_000
     for client, command in commands.items():
         sent_files[client] = work / f"sent-{client}.txt"
         output = open(work / f"producer-{client}.log", "w")
         with output:
             producers[client] = subprocess.Popen(
                 [*command, "--workload", str(path), "--client", client, "--bootstrap", bootstrap, "--registry", url,
-                 "--sent", str(sent_files[client]), "--rate", str(arguments.rate * shares[client])],
+                 "--sent", str(sent_files[client]), "--rate", str(arguments.rate), "--begin-ms", str(begin_ms)],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env,
             )
         finish.append(producers[client].kill)
 
-    length = len(entries) / arguments.rate + 2.0
+    length = len(entries) / arguments.rate + 3.0
     events = [(chance.uniform(1.0, length + 3.0), "kill") for _ in range(arguments.kills)]
     join = chance.uniform(0.1, 0.4) * length
     events += [(join, "join"), (join + max(8.0, chance.uniform(0.2, 0.4) * length), "leave")]
@@ -292,6 +294,31 @@ def judge(arguments, entries, topics, sent, by_position, claims):
     return all([report.show() for report in (first, one, two)])
 
 
+def own_copy(binary, work):
+    """The binary as it is now: a build beside the test must not change it between two starts."""
+    copy = work / "cairn"
+    try:
+        copy.hardlink_to(binary.resolve())
+    except OSError:
+        shutil.copy2(binary, copy)
+    return copy
+
+
+def tie_to_standard_input():
+    """Whoever started us holds our standard input open; when that closes, everything is ended."""
+
+    def wait():
+        while sys.stdin.buffer.read(4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def stopped(*_):
+    raise Trouble("stopped on request")
+
+
 class Any:
     def hex(self):
         return "any"
@@ -305,14 +332,20 @@ def main():
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--rate", type=float, default=2_500.0)
-    parser.add_argument("--keep", type=pathlib.Path, default=None)
+    parser.add_argument("--keep", type=pathlib.Path, default=None, help="leave logs and files there; a new folder")
+    parser.add_argument("--tied", action="store_true", help="end when standard input closes")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, stopped)
+    if arguments.tied:
+        tie_to_standard_input()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"log {arguments.log}, records {arguments.records}, seed {seed}, kills {arguments.kills}", flush=True)
-    work = arguments.keep or pathlib.Path(tempfile.mkdtemp(prefix="cairn-chaos-"))
-    work.mkdir(parents=True, exist_ok=True)
+    if arguments.keep is not None:
+        arguments.keep.mkdir(parents=True)
+    work = (arguments.keep or pathlib.Path(tempfile.mkdtemp(prefix="cairn-chaos-"))).resolve()
     finish, begun = [], time.monotonic()
     equal = False
+    arguments.cairn = own_copy(arguments.cairn, work)
     try:
         entries = workload.make(seed, arguments.records, int(time.time() * 1000))
         do = kafka if arguments.log == "kafka" else embedded

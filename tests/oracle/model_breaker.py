@@ -30,7 +30,7 @@ class Breaker:
 
     # --- inputs
 
-    def row(self, row, plan, at):
+    def row(self, row, plan):
         out = []
         if not self._enter(row.attempt, row.step, out):
             return out

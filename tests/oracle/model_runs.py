@@ -14,12 +14,11 @@ LIST_MAX = 512
 class Run:
     def __init__(self, tenant, run_id, end_grace_ms):
         self.clock, self.windows, self.breaker = Clock(end_grace_ms), Windows(), Breaker()
-        self.followed = False
         parts = {name: {} for name in ("model", "training", "hardware", "environment", "derived")}
         said = {"tenant": tenant, "run_id": run_id, "derivation_version": 1, "updated_append_time_ms": 0, **parts}
         self.row = complete("experiments.rows", said)
         self.loss_at = self.validation_at = self.runtime_at = self.ended = self.speed = None
-        self.tool_successes = 0
+        self.tool_successes, self.attempts = 0, set()
         self.has_row = False
 
     # --- the row
@@ -29,12 +28,9 @@ class Run:
         self.has_row = True
         about_attempt = topic not in ("runs.planned", "runs.tags")
         if about_attempt:
-            if row["attempts"] == 0:
-                row["attempts"], row["attempt"] = 1, event["attempt"]
-            elif event["attempt"] > row["attempt"]:
-                row["attempts"] += 1
-                row["retries"] += 1
-                row["attempt"] = event["attempt"]
+            # topics have no order between them: every attempt counts, whichever was heard of first
+            self.attempts.add(event["attempt"])
+            row["attempts"], row["attempt"], row["retries"] = len(self.attempts), max(self.attempts), len(self.attempts) - 1
         {
             "telemetry.training": self._training, "telemetry.runtime": self._runtime, "telemetry.tooluse": self._tool,
             "eval.results": self._score_of_eval, "safety.results": self._score_of_safety, "runs.config": self._config,
@@ -164,11 +160,14 @@ class Run:
     def _planned(self, event):
         row = self.row
         row["plan_id"], row["expected"] = event["plan_id"], event["expected"]
-        said = {part: row[part] for part in ("model", "training", "hardware", "environment")}
+        said = dict(row)
         self._config(event["config"])
         if row["attempts"] > 0:  # what a run says of itself stands above what was planned
-            for part, known in said.items():
-                self._fill(part, known)
+            for part in ("model", "training", "hardware", "environment"):
+                self._fill(part, said[part])
+            for name in ("data_mix", "augmentation", "context_length_tokens", "curriculum", "parent_run_id"):
+                if said[name]:
+                    row[name] = said[name]
 
     def _tags(self, event):
         self._add_tags(event["add"])
@@ -224,18 +223,17 @@ class Run:
 class Partition:
     """One partition: records in the order of its batches, and what they cause."""
 
-    def __init__(self, end_grace_ms, forget_after_end_ms):
-        self.end_grace_ms, self.forget_after_end_ms = end_grace_ms, forget_after_end_ms
-        self.runs = {}
+    def __init__(self, end_grace_ms, forget_after_end_ms, lateness_only=False):
+        self.end_grace_ms, self.forget_after_end_ms, self.lateness_only = end_grace_ms, forget_after_end_ms, lateness_only
+        self.runs, self.number = {}, None
         self.wall_ms = -(2**63)
         self.seen = {}
         self.endings = {}
         self.windows, self.late, self.verdicts, self.dead = [], [], [], []
         self.duplicates = self.forgotten = 0
-        self.resumed = set()
 
     def apply(self, record):
-        self.wall_ms = max(self.wall_ms, record.time_ms)
+        self.wall_ms, self.number = max(self.wall_ms, record.time_ms), record.partition
         if record.topic == "runs.events":
             value = record.value
             key = (value["tenant"], value["run_id"])
@@ -287,7 +285,8 @@ class Partition:
         if previous is not None:
             self._close(key, run, record, previous, "end_of_run")
             run.windows.forget()
-        self._decide(record, key, run, run.breaker.row(row, plan, record))
+        if not self.lateness_only:
+            self._decide(record, key, run, run.breaker.row(row, plan))
         closed, late = run.windows.take(row, run.clock)
         if late:
             self._late(record, key, event, late[0])
@@ -307,17 +306,17 @@ class Partition:
 
     def _judge(self, record, key, run, closed):
         plan = run.plan()
-        for window, by in closed:
+        for window, by in [] if self.lateness_only else closed:
             self.windows.append({"tenant": key[0], "run_id": key[1], **window.summary(by)})
             self._decide(record, key, run, run.breaker.window(window, plan))
 
     def _decide(self, record, key, run, verdicts):
         for verdict in verdicts:
             offset = verdict.pop("last_offset")
-            at = record or type("At", (), {"partition": 0, "offset": 0})
-            place = {"topic": "runs.events", "partition": at.partition, "offset": offset if offset is not None else at.offset}
-            if offset is None and record is not None:
-                place["topic"] = record.topic
+            if offset is not None:  # the last record of the evidence
+                place = {"topic": "runs.events", "partition": self.number, "offset": offset}
+            else:
+                place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
             self.verdicts.append({"tenant": key[0], "run_id": key[1], **verdict, "offsets": [place]})
             if verdict["state"] == "open":
                 run.row["divergences"] += verdict["cause"] in ("divergence", "non_finite", "gradient_explosion")

@@ -1,8 +1,8 @@
 """A stock confluent-kafka producer with AvroSerializer sends one client's part of a workload.
 
-    produce.py --workload FILE --client python --bootstrap HOST:PORT --registry URL --sent FILE --rate RECORDS_A_SECOND
+    produce.py --workload FILE --client python --bootstrap HOST:PORT --registry URL --sent FILE --rate RECORDS_A_SECOND --begin-ms TIME
 
-Writes a line for each delivered record (number, partition, offset, SHA-256 of the value) and says how far it is on standard output.
+Record n of the whole workload is sent n / rate seconds after TIME, so that two clients go along the list together. Writes a line for each delivered record (number, partition, offset, SHA-256 of the value) and says how far it is on standard output.
 """
 
 import argparse
@@ -22,6 +22,7 @@ def main():
     for name in ("workload", "client", "bootstrap", "registry", "sent"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--begin-ms", type=int, required=True)
     arguments = parser.parse_args()
     registry = SchemaRegistryClient({"url": arguments.registry})
     serializers = {}
@@ -38,7 +39,7 @@ def main():
     })
     failures = []
     with open(arguments.workload) as lines, open(arguments.sent, "w") as sent:
-        begun, count = time.monotonic(), 0
+        count = 0
         for line in lines:
             entry = json.loads(line)
             if entry["client"] != arguments.client:
@@ -61,9 +62,9 @@ def main():
                 except BufferError:
                     producer.poll(0.1)
             count += 1
-            if count % 200 == 0:
-                ahead = begun + count / arguments.rate - time.monotonic()
-                producer.poll(max(0.0, ahead))
+            while (ahead := arguments.begin_ms / 1000 + entry["n"] / arguments.rate - time.time()) > 0.01:
+                producer.poll(ahead)
+            if count % 1000 == 0:
                 print(f"sent {count}", flush=True)
         left = producer.flush(120)
     print(f"sent {count}", flush=True)

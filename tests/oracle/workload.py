@@ -124,7 +124,8 @@ def _run(chance, number, rows, now_ms):
     out.insert(chance.randrange(2, len(out) + 1), _entry("safety.results", safety))
     out.insert(chance.randrange(2, len(out) + 1), _entry("runs.tags", {"run_id": run_id, "add": ["kept", "zeta"], "remove": ["zeta"]}))
     if number % 10 == 0:
-        plan = {"run_id": run_id, "plan_id": f"plan-{number}", "config": {"run_id": run_id, "training": {"seed": 7, "optimizer": "lion"}},
+        plan = {"run_id": run_id, "plan_id": f"plan-{number}", "config": {"run_id": run_id, "training": {"seed": 7, "optimizer": "lion"}, "augmentation": ["none"],
+                           "data_mix": [{"dataset": "books", "ratio": 1.0}], "context_length_tokens": 4096},
                 "expected": [{"metric": "loss", "mean": 2.5, "low": 2.4, "high": 2.6, "level": 0.95}]}
         out.insert(chance.choice([0, len(out)]), _entry("runs.planned", plan))
     return out
@@ -217,24 +218,27 @@ BROKEN = (
 
 def _spoil(chance, entries, records, now_ms):
     """Bad records among the good ones: broken frames and JSON, values that cannot be, times from the future."""
-    good = [entry for entry in entries if entry["topic"] == "telemetry.training"]
-    bad = []
+    good = [place for place, entry in enumerate(entries) if entry["topic"] == "telemetry.training"]
+    extra = []
+
+    def after(place):
+        """A place behind that one: a copy of a row must not open an attempt that has not begun."""
+        return chance.uniform(place, len(entries))
+
     for index in range(max(30, records // 200)):
-        entry = json_copy(chance.choice(good))
+        place = chance.choice(good)
+        entry = json_copy(entries[place])
         entry["event_id"] = None
         kind = index % 12
         if kind < len(BROKEN):
             _, spoil, expect = BROKEN[kind]
             spoil(entry["value"])
-        elif kind == 6:
-            # an hour ahead: refused at the door
-            entry["value"]["event_time_ms"], expect = now_ms + 3 * 3_600_000, "from_the_future"
-        elif kind == 7:
-            # some minutes ahead: let in, and refused by the run's clock
-            entry["value"]["event_time_ms"], expect = now_ms + 480_000, "taken"
-            entry["value"]["step"] += 1
+        elif kind in (6, 7):
+            # ahead of its receipt by far more than the cap of five minutes
+            ahead_ms = 3 * 3_600_000 if kind == 6 else 1_800_000
+            entry["value"]["event_time_ms"], expect = now_ms + ahead_ms, "from_the_future"
         elif kind == 8:
-            # a step out of all proportion
+            # a step out of all proportion: let in, and refused by the run's clock
             entry["value"]["step"], expect = entry["value"]["step"] + 5_000_000, "taken"
         else:
             raw, expect = (
@@ -244,16 +248,14 @@ def _spoil(chance, entries, records, now_ms):
             )[kind - 9]
             entry.update(value=None, raw=raw.hex())
         entry["expect"] = expect
-        bad.append(entry)
-    for entry in bad:
-        # what lies only minutes ahead must be sent before these minutes are over
-        last = len(entries) // 3 if (entry["value"] or {}).get("event_time_ms") == now_ms + 480_000 else len(entries)
-        entries.insert(chance.randrange(len(entries) // 20, last), entry)
+        extra.append((after(place), entry))
     # the contract's JSON on Kafka, as a shell script would send it
     for _ in range(max(5, records // 2000)):
-        entry = json_copy(chance.choice(good))
+        place = chance.choice(good)
+        entry = json_copy(entries[place])
         if any(isinstance(item, float) and not math.isfinite(item) for item in entry["value"].values()):
             continue
         entry.update(raw=json.dumps(entry["value"]).encode().hex(), java=False, json=True)
-        entries.insert(chance.randrange(len(entries)), entry)
-    return entries
+        extra.append((after(place), entry))
+    placed = sorted([(float(place), entry) for place, entry in enumerate(entries)] + extra, key=lambda pair: pair[0])
+    return [entry for _, entry in placed]

@@ -4,17 +4,13 @@
 //! Anywhere else NaN and infinities are refused.
 
 use cairn_avro::record::{
-    DataSource, EvalResult, NumberState, Payload, RunConfig, RunLifecycle, RuntimeTelemetry, SafetyResult, ToolUse,
-    TrainingTelemetry,
+    DataSource, EvalResult, NumberState, Payload, RunConfig, RunLifecycle, RuntimeTelemetry,
+    SafetyResult, ToolUse, TrainingTelemetry,
 };
 use std::fmt::Display;
 
 /// Longest id, in bytes.
 pub const ID_BYTES_MAX: usize = 256;
-/// Greatest loss that is believed, nats a token: ln of a vocabulary of a million is 14, so 1e6 is a blow-up or a mistake
-/// of unit; blow-ups up to there are evidence.
-pub const LOSS_MAX: f64 = 1e9;
-
 /// Why an event cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -28,7 +24,10 @@ impl Rejection {
     /// A rejection of this class.
     #[must_use]
     pub fn new(class: &'static str, text: impl Into<String>) -> Self {
-        Self { class, text: text.into() }
+        Self {
+            class,
+            text: text.into(),
+        }
     }
 }
 
@@ -40,7 +39,10 @@ pub fn check(family_topic: &str, payload: &mut Payload) -> Result<(), Rejection>
     if payload.topic() != family_topic {
         return Err(Rejection::new(
             "wrong_topic",
-            format!("a record of {} was sent to {family_topic}; send it to its own topic", payload.topic()),
+            format!(
+                "a record of {} was sent to {family_topic}; send it to its own topic",
+                payload.topic()
+            ),
         ));
     }
     id("run_id", payload.run_id())?;
@@ -60,7 +62,11 @@ pub fn check(family_topic: &str, payload: &mut Payload) -> Result<(), Rejection>
             id("plan_id", &event.plan_id)?;
             config(&event.config)
         }
-        Payload::RunTags(event) => event.add.iter().chain(&event.remove).try_for_each(|tag| id("tag", tag)),
+        Payload::RunTags(event) => event
+            .add
+            .iter()
+            .chain(&event.remove)
+            .try_for_each(|tag| id("tag", tag)),
     }
 }
 
@@ -75,11 +81,6 @@ fn training(event: &mut TrainingTelemetry) -> Result<(), Rejection> {
     evidence(&mut event.loss, &mut event.loss_state);
     evidence(&mut event.validation_loss, &mut event.validation_loss_state);
     evidence(&mut event.grad_norm, &mut event.grad_norm_state);
-    for (name, loss) in [("loss", event.loss), ("validation_loss", event.validation_loss)] {
-        if let Some(loss) = loss {
-            within(name, loss, -LOSS_MAX, LOSS_MAX)?;
-        }
-    }
     // A perplexity that is not finite says what a loss that is not finite says.
     if event.perplexity.is_some_and(|value| !value.is_finite()) {
         let mut state = NumberState::Finite;
@@ -123,9 +124,15 @@ fn runtime(event: &RuntimeTelemetry) -> Result<(), Rejection> {
         ("latency_ms_p99", event.latency_ms_p99),
         ("time_to_first_token_ms", event.time_to_first_token_ms),
         ("time_per_output_token_ms", event.time_per_output_token_ms),
-        ("throughput_tokens_per_second", event.throughput_tokens_per_second),
+        (
+            "throughput_tokens_per_second",
+            event.throughput_tokens_per_second,
+        ),
         ("requests_per_second", event.requests_per_second),
-        ("accelerator_utilization_ratio", event.accelerator_utilization_ratio),
+        (
+            "accelerator_utilization_ratio",
+            event.accelerator_utilization_ratio,
+        ),
         ("power_watts", event.power_watts),
     ])?;
     metrics(&event.metrics)
@@ -134,14 +141,26 @@ fn runtime(event: &RuntimeTelemetry) -> Result<(), Rejection> {
 fn tool_use(event: &ToolUse) -> Result<(), Rejection> {
     id("tool", &event.tool)?;
     quantities(&[("latency_ms", event.latency_ms)])?;
-    counts(&[("turn", event.turn.map(i64::from)), ("retries", event.retries.map(i64::from))])
+    counts(&[
+        ("turn", event.turn.map(i64::from)),
+        ("retries", event.retries.map(i64::from)),
+    ])
 }
 
 fn evaluation(event: &mut EvalResult) -> Result<(), Rejection> {
-    for (name, value) in [("harness", &event.harness), ("task", &event.task), ("metric", &event.metric)] {
+    for (name, value) in [
+        ("harness", &event.harness),
+        ("task", &event.task),
+        ("metric", &event.metric),
+    ] {
         id(name, value)?;
     }
-    counts(&[("step", event.step), ("tokens", event.tokens), ("n", event.n), ("few_shot", event.few_shot.map(i64::from))])?;
+    counts(&[
+        ("step", event.step),
+        ("tokens", event.tokens),
+        ("n", event.n),
+        ("few_shot", event.few_shot.map(i64::from)),
+    ])?;
     evidence(&mut event.value, &mut event.value_state);
     quantities(&[("standard_error", event.standard_error)])
 }
@@ -160,7 +179,10 @@ fn config(event: &RunConfig) -> Result<(), Rejection> {
         quantities(&[
             ("model.parameters_total", model.parameters_total),
             ("model.parameters_active", model.parameters_active),
-            ("model.parameters_non_embedding", model.parameters_non_embedding),
+            (
+                "model.parameters_non_embedding",
+                model.parameters_non_embedding,
+            ),
             ("model.parameters_embedding", model.parameters_embedding),
         ])?;
         counts(&[
@@ -190,15 +212,21 @@ fn config(event: &RunConfig) -> Result<(), Rejection> {
     }
     if let Some(hardware) = &event.hardware {
         quantities(&[
-            ("hardware.peak_flops_per_second", hardware.peak_flops_per_second),
+            (
+                "hardware.peak_flops_per_second",
+                hardware.peak_flops_per_second,
+            ),
             ("hardware.price_per_hour", hardware.price_per_hour),
         ])?;
         counts(&[("hardware.accelerator_count", hardware.accelerator_count)])?;
     }
-    event.data_mix.iter().try_for_each(|DataSource { dataset, ratio, .. }| {
-        id("data_mix.dataset", dataset)?;
-        within("data_mix.ratio", *ratio, 0.0, 1.0)
-    })?;
+    event
+        .data_mix
+        .iter()
+        .try_for_each(|DataSource { dataset, ratio, .. }| {
+            id("data_mix.dataset", dataset)?;
+            within("data_mix.ratio", *ratio, 0.0, 1.0)
+        })?;
     event.tags.iter().try_for_each(|tag| id("tag", tag))
 }
 
@@ -233,12 +261,18 @@ fn event_time(time_ms: i64) -> Result<(), Rejection> {
         946_684_800_000_000..4_102_444_800_000_000 => " (it looks like microseconds)",
         _ => "",
     };
-    Err(Rejection::new("out_of_range", format!("event_time_ms {time_ms} is no time in milliseconds since 1970{hint}")))
+    Err(Rejection::new(
+        "out_of_range",
+        format!("event_time_ms {time_ms} is no time in milliseconds since 1970{hint}"),
+    ))
 }
 
 fn id(name: &str, value: &str) -> Result<(), Rejection> {
     if value.trim().is_empty() {
-        return Err(Rejection::new("missing_field", format!("{name} is empty; every event names it")));
+        return Err(Rejection::new(
+            "missing_field",
+            format!("{name} is empty; every event names it"),
+        ));
     }
     if value.len() > ID_BYTES_MAX {
         return Err(Rejection::new(
@@ -247,27 +281,38 @@ fn id(name: &str, value: &str) -> Result<(), Rejection> {
         ));
     }
     if value.chars().any(char::is_control) {
-        return Err(Rejection::new("out_of_range", format!("{name} holds a control character")));
+        return Err(Rejection::new(
+            "out_of_range",
+            format!("{name} holds a control character"),
+        ));
     }
     Ok(())
 }
 
 fn at_least(name: &str, value: i64, least: i64) -> Result<(), Rejection> {
     if value < least {
-        return Err(Rejection::new("out_of_range", format!("{name} is {value}; it is {least} or more")));
+        return Err(Rejection::new(
+            "out_of_range",
+            format!("{name} is {value}; it is {least} or more"),
+        ));
     }
     Ok(())
 }
 
 fn counts(values: &[(&str, Option<i64>)]) -> Result<(), Rejection> {
-    values.iter().try_for_each(|(name, value)| at_least(name, value.unwrap_or(0), 0))
+    values
+        .iter()
+        .try_for_each(|(name, value)| at_least(name, value.unwrap_or(0), 0))
 }
 
 fn finite(name: &str, value: impl Into<f64> + Display + Copy) -> Result<(), Rejection> {
     if value.into().is_finite() {
         return Ok(());
     }
-    Err(Rejection::new("not_finite", format!("{name} is {value}; only losses and gradient norms may be that")))
+    Err(Rejection::new(
+        "not_finite",
+        format!("{name} is {value}; only losses and gradient norms may be that"),
+    ))
 }
 
 fn within(name: &str, value: f64, low: f64, high: f64) -> Result<(), Rejection> {
@@ -275,13 +320,20 @@ fn within(name: &str, value: f64, low: f64, high: f64) -> Result<(), Rejection> 
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    Err(Rejection::new("out_of_range", format!("{name} is {value}; it lies between {low} and {high}")))
+    Err(Rejection::new(
+        "out_of_range",
+        format!("{name} is {value}; it lies between {low} and {high}"),
+    ))
 }
 
 fn quantities(values: &[(&str, Option<f64>)]) -> Result<(), Rejection> {
-    values.iter().try_for_each(|(name, value)| value.map_or(Ok(()), |value| within(name, value, 0.0, f64::MAX)))
+    values.iter().try_for_each(|(name, value)| {
+        value.map_or(Ok(()), |value| within(name, value, 0.0, f64::MAX))
+    })
 }
 
 fn metrics(values: &std::collections::BTreeMap<String, f64>) -> Result<(), Rejection> {
-    values.iter().try_for_each(|(name, value)| finite(&format!("metrics.{name}"), *value))
+    values
+        .iter()
+        .try_for_each(|(name, value)| finite(&format!("metrics.{name}"), *value))
 }

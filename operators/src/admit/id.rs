@@ -9,7 +9,12 @@ use sha2::{Digest, Sha256};
 
 /// The id of an event: the header's, else SHA-256 of tenant, run, attempt, topic, clock and canonical payload.
 #[must_use]
-pub fn event_id(tenant: &str, family_topic: &str, given: Option<&str>, payload: &Payload) -> [u8; 32] {
+pub fn event_id(
+    tenant: &str,
+    family_topic: &str,
+    given: Option<&str>,
+    payload: &Payload,
+) -> [u8; 32] {
     if let Some(given) = given.filter(|given| !given.is_empty()) {
         return from_header(tenant, given);
     }

@@ -8,7 +8,7 @@
 mod check;
 mod id;
 
-pub use check::{ID_BYTES_MAX, LOSS_MAX, Rejection, check};
+pub use check::{ID_BYTES_MAX, Rejection, check};
 pub use id::{event_id, from_header};
 
 use crate::operator::{At, Dead, Emit, Output};
@@ -45,7 +45,7 @@ impl Default for AdmitRules {
             record_bytes_max: 1 << 20,
             packed_events_max: 500,
             metrics_max: 256,
-            future_cap_ms: 10 * 60 * 1000,
+            future_cap_ms: 300_000,
         }
     }
 }
@@ -98,12 +98,23 @@ impl Admit {
     /// A core with these rules.
     #[must_use]
     pub fn new(rules: AdmitRules, redact: Box<dyn Redact>) -> Self {
-        Self { rules, redact, pending: BTreeMap::new(), redactions: 0 }
+        Self {
+            rules,
+            redact,
+            pending: BTreeMap::new(),
+            redactions: 0,
+        }
     }
 
     /// Takes one ingress record.
     pub fn apply(&mut self, at: &At<'_>, ingress: Ingress<'_>, emit: &mut Emit) {
-        let Ingress { tenant, family_topic, event_id: given_id, traceparent, .. } = ingress;
+        let Ingress {
+            tenant,
+            family_topic,
+            event_id: given_id,
+            traceparent,
+            ..
+        } = ingress;
         match self.judge(at, ingress) {
             Ok(payload) => {
                 let run_id = payload.run_id().to_owned();
@@ -113,15 +124,28 @@ impl Admit {
                     clock: clock(&payload),
                     received_time_ms: at.append_time_ms,
                     topic: family_topic.to_owned(),
-                    source: Some(Offset { topic: at.topic.to_owned(), partition: at.partition, offset: at.offset }),
-                    traceparent: traceparent.filter(|value| is_traceparent(value)).map(str::to_owned),
+                    source: Some(Offset {
+                        topic: at.topic.to_owned(),
+                        partition: at.partition,
+                        offset: at.offset,
+                    }),
+                    traceparent: traceparent
+                        .filter(|value| is_traceparent(value))
+                        .map(str::to_owned),
                     payload,
                 };
-                let events = self.pending.entry((tenant.to_owned(), run_id.clone())).or_default();
+                let events = self
+                    .pending
+                    .entry((tenant.to_owned(), run_id.clone()))
+                    .or_default();
                 events.push(event);
                 if events.len() >= self.rules.packed_events_max {
                     let events = std::mem::take(events);
-                    emit.put(Output::Events(RunEvents { tenant: tenant.to_owned(), run_id, events }));
+                    emit.put(Output::Events(RunEvents {
+                        tenant: tenant.to_owned(),
+                        run_id,
+                        events,
+                    }));
                 }
             }
             Err(rejection) => {
@@ -144,7 +168,11 @@ impl Admit {
     pub fn flush(&mut self, emit: &mut Emit) {
         for ((tenant, run_id), events) in std::mem::take(&mut self.pending) {
             if !events.is_empty() {
-                emit.put(Output::Events(RunEvents { tenant, run_id, events }));
+                emit.put(Output::Events(RunEvents {
+                    tenant,
+                    run_id,
+                    events,
+                }));
             }
         }
     }
@@ -166,10 +194,17 @@ impl Admit {
         }
         if !self.rules.sources_allowed.is_empty() {
             let source = ingress.source.unwrap_or_default();
-            if !self.rules.sources_allowed.iter().any(|pattern| matches(pattern, source)) {
+            if !self
+                .rules
+                .sources_allowed
+                .iter()
+                .any(|pattern| matches(pattern, source))
+            {
                 return Err(Rejection::new(
                     "source_denied",
-                    format!("header source={source:?} is not in admit.sources_allowed; add it there if it may send"),
+                    format!(
+                        "header source={source:?} is not in admit.sources_allowed; add it there if it may send"
+                    ),
                 ));
             }
         }
@@ -203,29 +238,42 @@ impl Admit {
             if metrics.len() > self.rules.metrics_max {
                 return Err(Rejection::new(
                     "out_of_range",
-                    format!("metrics has {} entries, more than admit.metrics_max = {}", metrics.len(), self.rules.metrics_max),
+                    format!(
+                        "metrics has {} entries, more than admit.metrics_max = {}",
+                        metrics.len(),
+                        self.rules.metrics_max
+                    ),
                 ));
             }
             if !self.rules.metrics_allowed.is_empty()
-                && let Some(name) =
-                    metrics.keys().find(|name| !self.rules.metrics_allowed.iter().any(|p| matches(p, name)))
+                && let Some(name) = metrics
+                    .keys()
+                    .find(|name| !self.rules.metrics_allowed.iter().any(|p| matches(p, name)))
             {
                 return Err(Rejection::new(
                     "unknown_field",
-                    format!("metrics.{name} is not in admit.metrics_allowed; add it there, or leave it out"),
+                    format!(
+                        "metrics.{name} is not in admit.metrics_allowed; add it there, or leave it out"
+                    ),
                 ));
             }
         }
         if let Payload::RunConfig(config) = payload
             && !self.rules.datasets_allowed.is_empty()
-            && let Some(denied) = config
-                .data_mix
-                .iter()
-                .find(|source| !self.rules.datasets_allowed.iter().any(|p| matches(p, &source.dataset)))
+            && let Some(denied) = config.data_mix.iter().find(|source| {
+                !self
+                    .rules
+                    .datasets_allowed
+                    .iter()
+                    .any(|p| matches(p, &source.dataset))
+            })
         {
             return Err(Rejection::new(
                 "source_denied",
-                format!("data set {:?} is not in admit.datasets_allowed", denied.dataset),
+                format!(
+                    "data set {:?} is not in admit.datasets_allowed",
+                    denied.dataset
+                ),
             ));
         }
         Ok(())
@@ -245,9 +293,14 @@ fn matches(pattern: &str, text: &str) -> bool {
 fn is_traceparent(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        part.len() == length
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
-    let [version, trace, parent, flags] = parts.as_slice() else { return false };
+    let [version, trace, parent, flags] = parts.as_slice() else {
+        return false;
+    };
     *version == "00"
         && hex(trace, 32)
         && hex(parent, 16)

@@ -27,7 +27,12 @@ fn ingress(payload: Result<Payload, Rejection>) -> Ingress<'static> {
 fn check(rules: AdmitRules, ingress: Ingress<'_>) -> Result<RunEvent, String> {
     let mut core = Admit::new(rules, Box::new(RedactNothing));
     let mut emit = Emit::default();
-    let at = At { topic: "telemetry.training", partition: 2, offset: 9, append_time_ms: 1_800_000_000_000 };
+    let at = At {
+        topic: "telemetry.training",
+        partition: 2,
+        offset: 9,
+        append_time_ms: 1_800_000_000_000,
+    };
     core.apply(&at, ingress, &mut emit);
     core.flush(&mut emit);
     let mut outputs = emit.take();
@@ -41,7 +46,14 @@ fn check(rules: AdmitRules, ingress: Ingress<'_>) -> Result<RunEvent, String> {
 
 fn refused(payload: Payload) -> String {
     let topic = payload.topic();
-    check(AdmitRules::default(), Ingress { family_topic: topic, ..ingress(Ok(payload)) }).expect_err("refused")
+    check(
+        AdmitRules::default(),
+        Ingress {
+            family_topic: topic,
+            ..ingress(Ok(payload))
+        },
+    )
+    .expect_err("refused")
 }
 
 #[test]
@@ -51,15 +63,21 @@ fn a_loss_that_is_not_finite_is_evidence() {
         (f64::INFINITY, NumberState::PositiveInfinity),
         (f64::NEG_INFINITY, NumberState::NegativeInfinity),
     ] {
-        let event = check(AdmitRules::default(), ingress(Ok(training("r", 1, loss)))).expect("admitted");
-        let Payload::TrainingTelemetry(telemetry) = event.payload else { panic!("another kind") };
+        let event =
+            check(AdmitRules::default(), ingress(Ok(training("r", 1, loss)))).expect("admitted");
+        let Payload::TrainingTelemetry(telemetry) = event.payload else {
+            panic!("another kind")
+        };
         assert_eq!((telemetry.loss, telemetry.loss_state), (None, state));
     }
 }
 
 #[test]
 fn elsewhere_it_is_a_dead_letter() {
-    let mut telemetry = TrainingTelemetry { run_id: "r".to_owned(), ..TrainingTelemetry::default() };
+    let mut telemetry = TrainingTelemetry {
+        run_id: "r".to_owned(),
+        ..TrainingTelemetry::default()
+    };
     telemetry.learning_rate = Some(f64::NAN);
     let text = refused(Payload::TrainingTelemetry(telemetry));
     assert!(text.starts_with("not_finite: learning_rate"), "{text}");
@@ -70,9 +88,16 @@ fn impossible_values_are_named() {
     for (payload, expected) in [
         (training("", 1, 1.0), "missing_field: run_id"),
         (training("r", -1, 1.0), "out_of_range: step is -1"),
-        (training(&"x".repeat(300), 1, 1.0), "out_of_range: run_id has 300 bytes"),
         (
-            Payload::RunLifecycle(RunLifecycle { run_id: "r".to_owned(), attempt: -1, ..RunLifecycle::default() }),
+            training(&"x".repeat(300), 1, 1.0),
+            "out_of_range: run_id has 300 bytes",
+        ),
+        (
+            Payload::RunLifecycle(RunLifecycle {
+                run_id: "r".to_owned(),
+                attempt: -1,
+                ..RunLifecycle::default()
+            }),
             "out_of_range: attempt is -1",
         ),
         (
@@ -93,7 +118,10 @@ fn impossible_values_are_named() {
 
 #[test]
 fn seconds_taken_for_milliseconds_are_named() {
-    let mut telemetry = TrainingTelemetry { run_id: "r".to_owned(), ..TrainingTelemetry::default() };
+    let mut telemetry = TrainingTelemetry {
+        run_id: "r".to_owned(),
+        ..TrainingTelemetry::default()
+    };
     telemetry.event_time_ms = Some(1_700_000_000);
     let text = refused(Payload::TrainingTelemetry(telemetry));
     assert!(text.contains("looks like seconds"), "{text}");
@@ -102,68 +130,156 @@ fn seconds_taken_for_milliseconds_are_named() {
 #[test]
 fn the_future_is_refused_beyond_the_cap() {
     let event = |ahead_ms| {
-        let mut telemetry = TrainingTelemetry { run_id: "r".to_owned(), ..TrainingTelemetry::default() };
+        let mut telemetry = TrainingTelemetry {
+            run_id: "r".to_owned(),
+            ..TrainingTelemetry::default()
+        };
         telemetry.event_time_ms = Some(1_800_000_000_000 + ahead_ms);
-        check(AdmitRules::default(), ingress(Ok(Payload::TrainingTelemetry(telemetry))))
+        check(
+            AdmitRules::default(),
+            ingress(Ok(Payload::TrainingTelemetry(telemetry))),
+        )
     };
     let cap = AdmitRules::default().future_cap_ms;
     assert!(event(cap).is_ok());
-    assert!(event(cap + 1).expect_err("too far").starts_with("from_the_future"));
+    assert!(
+        event(cap + 1)
+            .expect_err("too far")
+            .starts_with("from_the_future")
+    );
 }
 
 #[test]
 fn a_record_on_the_wrong_topic_is_told_its_own() {
     let text = check(
         AdmitRules::default(),
-        Ingress { family_topic: "eval.results", ..ingress(Ok(training("r", 1, 1.0))) },
+        Ingress {
+            family_topic: "eval.results",
+            ..ingress(Ok(training("r", 1, 1.0)))
+        },
     )
     .expect_err("refused");
-    assert!(text.starts_with("wrong_topic") && text.contains("telemetry.training"), "{text}");
+    assert!(
+        text.starts_with("wrong_topic") && text.contains("telemetry.training"),
+        "{text}"
+    );
 }
 
 #[test]
 fn allow_lists_deny_what_they_do_not_name() {
-    let rules = AdmitRules { sources_allowed: vec!["trainer-*".to_owned()], ..AdmitRules::default() };
-    let from = |source| check(rules.clone(), Ingress { source, ..ingress(Ok(training("r", 1, 1.0))) });
+    let rules = AdmitRules {
+        sources_allowed: vec!["trainer-*".to_owned()],
+        ..AdmitRules::default()
+    };
+    let from = |source| {
+        check(
+            rules.clone(),
+            Ingress {
+                source,
+                ..ingress(Ok(training("r", 1, 1.0)))
+            },
+        )
+    };
     assert!(from(Some("trainer-7")).is_ok());
-    assert!(from(Some("laptop")).expect_err("denied").starts_with("source_denied"));
+    assert!(
+        from(Some("laptop"))
+            .expect_err("denied")
+            .starts_with("source_denied")
+    );
     assert!(from(None).expect_err("denied").starts_with("source_denied"));
 }
 
 #[test]
 fn a_record_beyond_the_limit_is_oversized() {
-    let text = check(AdmitRules::default(), Ingress { size_bytes: 10 << 20, ..ingress(Ok(training("r", 1, 1.0))) });
+    let text = check(
+        AdmitRules::default(),
+        Ingress {
+            size_bytes: 10 << 20,
+            ..ingress(Ok(training("r", 1, 1.0)))
+        },
+    );
     assert!(text.expect_err("refused").starts_with("oversized"));
 }
 
 #[test]
 fn ids_come_from_the_header_or_from_the_content() {
-    let id = |given, payload| check(AdmitRules::default(), Ingress { event_id: given, ..ingress(Ok(payload)) }).expect("admitted").event_id;
-    assert_eq!(id(None, training("r", 1, 2.0)), id(None, training("r", 1, 2.0)));
-    assert_ne!(id(None, training("r", 1, 2.0)), id(None, training("r", 1, 2.5)));
-    assert_ne!(id(None, training("r", 1, 2.0)), id(None, training("s", 1, 2.0)));
-    assert_eq!(id(Some("abc"), training("r", 1, 2.0)), id(Some("abc"), training("r", 9, 9.0)));
+    let id = |given, payload| {
+        check(
+            AdmitRules::default(),
+            Ingress {
+                event_id: given,
+                ..ingress(Ok(payload))
+            },
+        )
+        .expect("admitted")
+        .event_id
+    };
+    assert_eq!(
+        id(None, training("r", 1, 2.0)),
+        id(None, training("r", 1, 2.0))
+    );
+    assert_ne!(
+        id(None, training("r", 1, 2.0)),
+        id(None, training("r", 1, 2.5))
+    );
+    assert_ne!(
+        id(None, training("r", 1, 2.0)),
+        id(None, training("s", 1, 2.0))
+    );
+    assert_eq!(
+        id(Some("abc"), training("r", 1, 2.0)),
+        id(Some("abc"), training("r", 9, 9.0))
+    );
     let hex = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-    assert_eq!(&id(Some(hex), training("r", 1, 2.0))[..3], [0x00, 0x11, 0x22]);
+    assert_eq!(
+        &id(Some(hex), training("r", 1, 2.0))[..3],
+        [0x00, 0x11, 0x22]
+    );
 }
 
 #[test]
 fn only_a_well_formed_trace_is_carried() {
-    let trace = |traceparent| check(AdmitRules::default(), Ingress { traceparent, ..ingress(Ok(training("r", 1, 2.0))) }).expect("admitted").traceparent;
+    let trace = |traceparent| {
+        check(
+            AdmitRules::default(),
+            Ingress {
+                traceparent,
+                ..ingress(Ok(training("r", 1, 2.0)))
+            },
+        )
+        .expect("admitted")
+        .traceparent
+    };
     // The example of W3C Trace Context, section 3.2.
     let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     assert_eq!(trace(Some(good)).as_deref(), Some(good));
-    for bad in ["", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
+    for bad in [
+        "",
+        "00-0-0-0",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ] {
         assert_eq!(trace(Some(bad)), None, "{bad}");
     }
 }
 
 #[test]
 fn events_are_packed_by_run_and_bounded() {
-    let mut core = Admit::new(AdmitRules { packed_events_max: 3, ..AdmitRules::default() }, Box::new(RedactNothing));
+    let mut core = Admit::new(
+        AdmitRules {
+            packed_events_max: 3,
+            ..AdmitRules::default()
+        },
+        Box::new(RedactNothing),
+    );
     let mut emit = Emit::default();
     for offset in 0..7 {
-        let at = At { topic: "telemetry.training", partition: 0, offset, append_time_ms: 1_800_000_000_000 };
+        let at = At {
+            topic: "telemetry.training",
+            partition: 0,
+            offset,
+            append_time_ms: 1_800_000_000_000,
+        };
         let run = if offset % 7 == 6 { "b" } else { "a" };
         core.apply(&at, ingress(Ok(training(run, offset, 1.0))), &mut emit);
     }
@@ -176,5 +292,12 @@ fn events_are_packed_by_run_and_bounded() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(sizes, [("a".to_owned(), 3), ("a".to_owned(), 3), ("b".to_owned(), 1)]);
+    assert_eq!(
+        sizes,
+        [
+            ("a".to_owned(), 3),
+            ("a".to_owned(), 3),
+            ("b".to_owned(), 1)
+        ]
+    );
 }

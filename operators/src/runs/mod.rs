@@ -11,12 +11,15 @@ mod wire;
 
 pub use wire::{row, verdict};
 
-use crate::breaker::follow::{self, FollowSettings, Followed, Followup};
 use crate::breaker::Plan;
+use crate::breaker::follow::{self, FollowSettings, Followed, Followup};
 use crate::operator::{At, Change, Dead, Emit, Output, Remember};
 use crate::tables::Table;
 use crate::time::{self, Activity, AppendTimeMs, EndMark, Rejected};
-use cairn_avro::record::{BreakerState, Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingConfig, TrainingTelemetry};
+use cairn_avro::record::{
+    BreakerState, Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingConfig,
+    TrainingTelemetry,
+};
 use normalize::RowState;
 use seen::{Class, Seen, SeenLimits};
 use serde::{Deserialize, Serialize};
@@ -88,7 +91,10 @@ impl Runs {
     /// A core that knows no run.
     #[must_use]
     pub fn new(rules: RunsRules) -> Self {
-        let limits = SeenLimits { ids_per_run_max: rules.dedupe_ids_per_run_max, ..SeenLimits::default() };
+        let limits = SeenLimits {
+            ids_per_run_max: rules.dedupe_ids_per_run_max,
+            ..SeenLimits::default()
+        };
         Self {
             rules,
             seen: Seen::new(limits),
@@ -134,7 +140,12 @@ impl Runs {
             .filter(|(_, run)| run.clock.end.is_some() && !run.clock.ended)
             .map(|(key, _)| key.to_owned())
             .collect();
-        let at = At { topic: wire::TOPIC, partition: 0, offset: 0, append_time_ms: self.wall_ms };
+        let at = At {
+            topic: wire::TOPIC,
+            partition: 0,
+            offset: 0,
+            append_time_ms: self.wall_ms,
+        };
         for key in open {
             let plan = self.plan(&key);
             let mut out = Vec::new();
@@ -161,21 +172,41 @@ impl Runs {
     #[must_use]
     pub fn health(&self, wall_ms: i64) -> Health {
         let mut health = Health::default();
-        for (_, run) in self.followed.iter().filter(|(_, run)| !run.clock.ended && run.clock.attempt.is_some()) {
-            health.silence_ms_max = health.silence_ms_max.max(wall_ms - run.clock.append_time_ms.0);
-            let activity = time::activity(&run.clock, &self.rules.follow.time, AppendTimeMs(wall_ms));
+        for (_, run) in self
+            .followed
+            .iter()
+            .filter(|(_, run)| !run.clock.ended && run.clock.attempt.is_some())
+        {
+            health.silence_ms_max = health
+                .silence_ms_max
+                .max(wall_ms - run.clock.append_time_ms.0);
+            let activity =
+                time::activity(&run.clock, &self.rules.follow.time, AppendTimeMs(wall_ms));
             health.stalled += usize::from(activity == Activity::Stalled);
         }
         health
     }
 
-    fn event(&mut self, at: &At<'_>, key: &str, events: &RunEvents, event: &RunEvent, emit: &mut Emit) {
+    fn event(
+        &mut self,
+        at: &At<'_>,
+        key: &str,
+        events: &RunEvents,
+        event: &RunEvent,
+        emit: &mut Emit,
+    ) {
         let class = match event.payload {
             Payload::TrainingTelemetry(_) => Class::Telemetry,
             _ => Class::Fact,
         };
         if self.forgotten.get(key).is_some() {
-            self.dead(events, event, "run_forgotten", "the run's row was let go; raise runs.row_retention_days to keep rows longer", emit);
+            self.dead(
+                events,
+                event,
+                "run_forgotten",
+                "the run's row was let go; raise runs.row_retention_days to keep rows longer",
+                emit,
+            );
             return;
         }
         if !self.seen.insert(key, class, &event.event_id) {
@@ -188,7 +219,9 @@ impl Runs {
         {
             return;
         }
-        let state = self.rows.entry(key, || RowState::new(&events.tenant, &events.run_id));
+        let state = self
+            .rows
+            .entry(key, || RowState::new(&events.tenant, &events.run_id));
         let was = state.row.status;
         state.fold(at, event);
         if was == RunStatus::Stalled && state.row.status != RunStatus::Stalled {
@@ -227,7 +260,14 @@ impl Runs {
         let row = wire::row(at, event.attempt, &event.event_id, telemetry);
         let mut out = Vec::new();
         let run = self.followed.entry(key, Followed::default);
-        let taken = follow::row(run, &self.rules.follow, &plan, &row, AppendTimeMs(self.wall_ms), &mut out);
+        let taken = follow::row(
+            run,
+            &self.rules.follow,
+            &plan,
+            &row,
+            AppendTimeMs(self.wall_ms),
+            &mut out,
+        );
         match taken {
             Ok(()) => {
                 self.follow_up(at, key, out, Some(event), emit);
@@ -240,13 +280,26 @@ impl Runs {
                 true
             }
             Err(rejected) => {
-                self.dead(events, event, rejected.class(), &wire::reason(rejected), emit);
+                self.dead(
+                    events,
+                    event,
+                    rejected.class(),
+                    &wire::reason(rejected),
+                    emit,
+                );
                 false
             }
         }
     }
 
-    fn follow_up(&mut self, at: &At<'_>, key: &str, out: Vec<Followup>, event: Option<&RunEvent>, emit: &mut Emit) {
+    fn follow_up(
+        &mut self,
+        at: &At<'_>,
+        key: &str,
+        out: Vec<Followup>,
+        event: Option<&RunEvent>,
+        emit: &mut Emit,
+    ) {
         let (tenant, run_id) = match self.rows.get(key) {
             Some(state) => (state.row.tenant.clone(), state.row.run_id.clone()),
             None => match cairn_topics::parts_of(key).as_deref() {
@@ -257,7 +310,9 @@ impl Runs {
         let mut said_late = false;
         for followup in out {
             match followup {
-                Followup::Window(window) => emit.put(Output::Window(wire::window(&tenant, &run_id, window))),
+                Followup::Window(window) => {
+                    emit.put(Output::Window(wire::window(&tenant, &run_id, window)))
+                }
                 Followup::Late(late) => {
                     // One event, one late row: by the first clock that it missed.
                     if let Some(event) = event.filter(|_| !said_late) {
@@ -284,14 +339,19 @@ impl Runs {
     /// What the row knows of the run's plan.
     fn plan(&self, key: &str) -> Plan {
         let row = self.rows.get(key).map(|state| &state.row);
-        row.map_or_else(Plan::default, |row| plan_of(Some(&row.training), row.curriculum))
+        row.map_or_else(Plan::default, |row| {
+            plan_of(Some(&row.training), row.curriculum)
+        })
     }
 
     /// Arms or disarms the timer that forgets an ended run.
     fn note_end(&mut self, key: &str) {
         let ended = self.followed.get(key).is_some_and(|run| run.clock.ended);
         match (ended, self.endings.get(key).is_some()) {
-            (true, false) => self.endings.put(key, self.wall_ms.saturating_add(self.rules.forget_after_end_ms)),
+            (true, false) => self.endings.put(
+                key,
+                self.wall_ms.saturating_add(self.rules.forget_after_end_ms),
+            ),
             (false, true) => self.endings.remove(key),
             _ => {}
         }
@@ -306,20 +366,28 @@ impl Runs {
             .iter()
             .filter(|(_, run)| {
                 time::end_is_due(&run.clock, settings, now)
-                    || (run.clock.attempt.is_some() && time::activity(&run.clock, settings, now) == Activity::Stalled)
+                    || (run.clock.attempt.is_some()
+                        && time::activity(&run.clock, settings, now) == Activity::Stalled)
             })
             .map(|(key, _)| key.to_owned())
             .collect();
         for key in due {
             let plan = self.plan(&key);
-            let is_due = self.followed.get(&key).is_some_and(|run| time::end_is_due(&run.clock, settings, now));
+            let is_due = self
+                .followed
+                .get(&key)
+                .is_some_and(|run| time::end_is_due(&run.clock, settings, now));
             if is_due {
                 let mut out = Vec::new();
                 let run = self.followed.entry(&key, Followed::default);
                 follow::tick(run, &self.rules.follow, &plan, now, &mut out);
                 self.follow_up(at, &key, out, None, emit);
                 self.note_end(&key);
-            } else if self.rows.get(&key).is_some_and(|state| state.row.status == RunStatus::Running) {
+            } else if self
+                .rows
+                .get(&key)
+                .is_some_and(|state| state.row.status == RunStatus::Running)
+            {
                 let state = self.rows.entry(&key, || RowState::new("", ""));
                 state.row.status = RunStatus::Stalled;
                 let telegram = wire::stalled(at, &state.row);
@@ -347,7 +415,10 @@ impl Runs {
                 self.followed.put(&key, keep);
             }
             if let Some(state) = self.rows.get(&key)
-                && matches!(state.row.breaker_state, BreakerState::Open | BreakerState::HalfOpen)
+                && matches!(
+                    state.row.breaker_state,
+                    BreakerState::Open | BreakerState::HalfOpen
+                )
             {
                 emit.put(Output::Telegram(wire::over(at, &state.row)));
             }
@@ -359,7 +430,9 @@ impl Runs {
             return;
         }
         self.expired_ms = self.wall_ms;
-        let oldest = self.wall_ms.saturating_sub(self.rules.row_retention_days.saturating_mul(86_400_000));
+        let oldest = self
+            .wall_ms
+            .saturating_sub(self.rules.row_retention_days.saturating_mul(86_400_000));
         let old: Vec<String> = self
             .rows
             .iter()
@@ -375,7 +448,14 @@ impl Runs {
         }
     }
 
-    fn dead(&self, events: &RunEvents, event: &RunEvent, class: &'static str, text: &str, emit: &mut Emit) {
+    fn dead(
+        &self,
+        events: &RunEvents,
+        event: &RunEvent,
+        class: &'static str,
+        text: &str,
+        emit: &mut Emit,
+    ) {
         emit.put(Output::Dead(Dead {
             tenant: events.tenant.clone(),
             class,
@@ -396,7 +476,9 @@ pub fn plan_of(training: Option<&TrainingConfig>, curriculum: Option<bool>) -> P
         .filter(|(_, batch)| *batch > 0)
         .map(|(tokens, batch)| (tokens / batch as f64) as i64);
     Plan {
-        steps_planned: training.and_then(|training| training.steps_planned).or(by_tokens),
+        steps_planned: training
+            .and_then(|training| training.steps_planned)
+            .or(by_tokens),
         tokens_planned: training.and_then(|training| training.tokens_planned),
         warmup_steps: training.and_then(|training| training.warmup_steps),
         curriculum: curriculum.unwrap_or(false),
@@ -438,7 +520,9 @@ impl Remember for Runs {
             "followed" => self.followed.restore(key, value),
             "endings" => self.endings.restore(key, value),
             "forgotten" => self.forgotten.restore(key, value),
-            other => Err(format!("runs has no table {other}; the changelog was written by another version")),
+            other => Err(format!(
+                "runs has no table {other}; the changelog was written by another version"
+            )),
         }
     }
 

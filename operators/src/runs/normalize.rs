@@ -6,9 +6,9 @@
 
 use crate::operator::At;
 use cairn_avro::record::{
-    ArtifactRef, Band, Derived, EvalResult, ExperimentRow, ModelConfig, NumberState, OffsetSpan, Payload, RunConfig,
-    RunEvent, RunLifecycle, RunPlanned, RunState, RunStatus, RunTags, RuntimeTelemetry, SafetyResult, Score, ScoreKind,
-    ToolOutcome, ToolUse, TrainingTelemetry,
+    ArtifactRef, Band, Derived, EvalResult, ExperimentRow, ModelConfig, NumberState, OffsetSpan,
+    Payload, RunConfig, RunEvent, RunLifecycle, RunPlanned, RunState, RunStatus, RunTags,
+    RuntimeTelemetry, SafetyResult, Score, ScoreKind, ToolOutcome, ToolUse, TrainingTelemetry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,8 @@ const LIST_MAX: usize = 512;
 pub struct RowState {
     /// The row as of now.
     pub row: ExperimentRow,
+    /// Attempts seen, in order.
+    attempts: Vec<i32>,
     /// (attempt, step) that `loss_last` comes from.
     loss_at: Option<(i32, i64)>,
     /// (attempt, step) that `validation_loss_last` comes from.
@@ -55,6 +57,7 @@ impl RowState {
         };
         Self {
             row,
+            attempts: Vec::new(),
             loss_at: None,
             validation_at: None,
             runtime_at: None,
@@ -72,18 +75,19 @@ impl RowState {
 
     /// Folds one event into the row.
     pub fn fold(&mut self, at: &At<'_>, event: &RunEvent) {
-        let known_attempt = self.row.attempts > 0;
         let attempt = event.attempt;
-        let is_about_an_attempt = !matches!(event.payload, Payload::RunPlanned(_) | Payload::RunTags(_));
+        let is_about_an_attempt =
+            !matches!(event.payload, Payload::RunPlanned(_) | Payload::RunTags(_));
         if is_about_an_attempt {
-            if !known_attempt {
-                self.row.attempts = 1;
-                self.row.attempt = attempt;
-            } else if attempt > self.row.attempt {
-                self.row.attempts += 1;
-                self.row.retries += 1;
-                self.row.attempt = attempt;
+            // Topics have no order between them: an evaluation of attempt 1 may come before the start of attempt 0.
+            if let Err(place) = self.attempts.binary_search(&attempt)
+                && self.attempts.len() < LIST_MAX
+            {
+                self.attempts.insert(place, attempt);
             }
+            self.row.attempts = self.attempts.len() as i32;
+            self.row.attempt = self.attempts.last().copied().unwrap_or(attempt);
+            self.row.retries = i64::from(self.row.attempts) - 1;
         }
         match &event.payload {
             Payload::TrainingTelemetry(telemetry) => self.training(telemetry),
@@ -96,14 +100,29 @@ impl RowState {
             Payload::RunPlanned(planned) => self.planned(planned),
             Payload::RunTags(tags) => self.tags(tags),
         }
-        if let Some(time_ms) = event.payload.event_time_ms().filter(|_| is_about_an_attempt) {
+        if let Some(time_ms) = event
+            .payload
+            .event_time_ms()
+            .filter(|_| is_about_an_attempt)
+        {
             let row = &mut self.row;
-            row.first_event_time_ms = Some(row.first_event_time_ms.map_or(time_ms, |first| first.min(time_ms)));
-            row.last_event_time_ms = Some(row.last_event_time_ms.map_or(time_ms, |last| last.max(time_ms)));
+            row.first_event_time_ms = Some(
+                row.first_event_time_ms
+                    .map_or(time_ms, |first| first.min(time_ms)),
+            );
+            row.last_event_time_ms = Some(
+                row.last_event_time_ms
+                    .map_or(time_ms, |last| last.max(time_ms)),
+            );
         }
         self.status(event);
         match &event.source {
-            Some(source) => cover(&mut self.row.inputs, &source.topic, source.partition, source.offset),
+            Some(source) => cover(
+                &mut self.row.inputs,
+                &source.topic,
+                source.partition,
+                source.offset,
+            ),
             None => cover(&mut self.row.inputs, at.topic, at.partition, at.offset),
         }
         self.row.updated_append_time_ms = at.append_time_ms;
@@ -114,13 +133,16 @@ impl RowState {
         let place = (event.attempt, event.step);
         let row = &mut self.row;
         let newest = self.loss_at.is_none_or(|at| place >= at);
-        let loss = event.loss.or_else(|| event.perplexity.filter(|p| *p > 0.0).map(libm::log));
+        let loss = event
+            .loss
+            .or_else(|| event.perplexity.filter(|p| *p > 0.0).map(libm::log));
         if let Some(loss) = loss {
             if newest {
                 self.loss_at = Some(place);
                 row.loss_last = Some(loss);
                 row.loss_last_step = Some(event.step);
-                row.perplexity_last = Some(libm::exp(loss)).filter(|perplexity| perplexity.is_finite());
+                row.perplexity_last =
+                    Some(libm::exp(loss)).filter(|perplexity| perplexity.is_finite());
             }
             row.loss_min = Some(row.loss_min.map_or(loss, |least| least.min(loss)));
         }
@@ -131,8 +153,15 @@ impl RowState {
             row.validation_loss_last = Some(loss);
             row.validation_loss_step = Some(event.step);
         }
-        let states = [event.loss_state, event.grad_norm_state, event.validation_loss_state];
-        if states.iter().any(|state| !matches!(state, NumberState::Finite | NumberState::Missing)) {
+        let states = [
+            event.loss_state,
+            event.grad_norm_state,
+            event.validation_loss_state,
+        ];
+        if states
+            .iter()
+            .any(|state| !matches!(state, NumberState::Finite | NumberState::Missing))
+        {
             row.nonfinite_steps += 1;
         }
         if event.attempt >= row.attempt {
@@ -156,8 +185,14 @@ impl RowState {
         set(&mut row.latency_ms_p50, event.latency_ms_p50);
         set(&mut row.latency_ms_p95, event.latency_ms_p95);
         set(&mut row.latency_ms_p99, event.latency_ms_p99);
-        set(&mut row.time_to_first_token_ms, event.time_to_first_token_ms);
-        set(&mut row.throughput_tokens_per_second, event.throughput_tokens_per_second);
+        set(
+            &mut row.time_to_first_token_ms,
+            event.time_to_first_token_ms,
+        );
+        set(
+            &mut row.throughput_tokens_per_second,
+            event.throughput_tokens_per_second,
+        );
         set(&mut row.memory_bytes, event.memory_bytes);
         set(&mut row.power_watts, event.power_watts);
     }
@@ -188,7 +223,10 @@ impl RowState {
     fn safety(&mut self, result: &SafetyResult) {
         self.score(Score {
             harness: result.suite.clone(),
-            task: result.category.clone().unwrap_or_else(|| result.suite.clone()),
+            task: result
+                .category
+                .clone()
+                .unwrap_or_else(|| result.suite.clone()),
             metric: result.metric.clone(),
             value: Some(result.value),
             n: result.n,
@@ -231,7 +269,9 @@ impl RowState {
         if !config.augmentation.is_empty() {
             row.augmentation.clone_from(&config.augmentation);
         }
-        let context = config.context_length_tokens.or(config.model.as_ref().and_then(|m| m.context_length_tokens));
+        let context = config
+            .context_length_tokens
+            .or(config.model.as_ref().and_then(|m| m.context_length_tokens));
         set(&mut row.context_length_tokens, context);
         set(&mut row.curriculum, config.curriculum);
         set(&mut row.parent_run_id, config.parent_run_id.clone());
@@ -269,6 +309,16 @@ impl RowState {
             fill_training(&mut self.row.training, &said.training);
             fill_hardware(&mut self.row.hardware, &said.hardware);
             fill_environment(&mut self.row.environment, &said.environment);
+            let row = &mut self.row;
+            if !said.data_mix.is_empty() {
+                row.data_mix = said.data_mix;
+            }
+            if !said.augmentation.is_empty() {
+                row.augmentation = said.augmentation;
+            }
+            set(&mut row.context_length_tokens, said.context_length_tokens);
+            set(&mut row.curriculum, said.curriculum);
+            set(&mut row.parent_run_id, said.parent_run_id);
         }
     }
 
@@ -281,14 +331,24 @@ impl RowState {
         let row = &mut self.row;
         row.status = match self.ended {
             Some((attempt, finished)) if attempt >= row.attempt => {
-                if finished { RunStatus::Finished } else { RunStatus::Failed }
+                if finished {
+                    RunStatus::Finished
+                } else {
+                    RunStatus::Failed
+                }
             }
             _ if row.attempts == 0 => {
-                if row.plan_id.is_some() { RunStatus::Planned } else { row.status }
+                if row.plan_id.is_some() {
+                    RunStatus::Planned
+                } else {
+                    row.status
+                }
             }
             _ => match event.payload {
                 Payload::TrainingTelemetry(_) | Payload::RunLifecycle(_) => RunStatus::Running,
-                _ if row.status == RunStatus::Unknown || row.status == RunStatus::Planned => RunStatus::Running,
+                _ if row.status == RunStatus::Unknown || row.status == RunStatus::Planned => {
+                    RunStatus::Running
+                }
                 _ => row.status,
             },
         };
@@ -297,13 +357,23 @@ impl RowState {
 
 /// Widens the span of a topic's partition to cover an offset, keeping spans in order.
 fn cover(spans: &mut Vec<OffsetSpan>, topic: &str, partition: i32, offset: i64) {
-    match spans.binary_search_by(|span| (span.topic.as_str(), span.partition).cmp(&(topic, partition))) {
+    match spans
+        .binary_search_by(|span| (span.topic.as_str(), span.partition).cmp(&(topic, partition)))
+    {
         Ok(place) => {
             let span = &mut spans[place];
             span.first = span.first.min(offset);
             span.last = span.last.max(offset);
         }
-        Err(place) => spans.insert(place, OffsetSpan { topic: topic.to_owned(), partition, first: offset, last: offset }),
+        Err(place) => spans.insert(
+            place,
+            OffsetSpan {
+                topic: topic.to_owned(),
+                partition,
+                first: offset,
+                last: offset,
+            },
+        ),
     }
 }
 
@@ -318,17 +388,31 @@ fn derive(row: &ExperimentRow, tokens_per_second: Option<f64>) -> Derived {
         .zip(row.last_event_time_ms)
         .map(|(first, last)| last.saturating_sub(first) as f64 / 3_600_000.0);
     let accelerator_hours = hours.zip(accelerators).map(|(hours, count)| hours * count);
-    let peak = row.hardware.peak_flops_per_second.zip(accelerators).map(|(peak, count)| peak * count);
-    let utilization = parameters.zip(tokens_per_second).zip(peak).filter(|(_, peak)| *peak > 0.0);
+    let peak = row
+        .hardware
+        .peak_flops_per_second
+        .zip(accelerators)
+        .map(|(peak, count)| peak * count);
+    let utilization = parameters
+        .zip(tokens_per_second)
+        .zip(peak)
+        .filter(|(_, peak)| *peak > 0.0);
     Derived {
         flops: both.map(|(parameters, tokens)| 6.0 * parameters * tokens),
         flops_convention: FLOPS_CONVENTION.to_owned(),
-        tokens_per_parameter: both.filter(|(parameters, _)| *parameters > 0.0).map(|(parameters, tokens)| tokens / parameters),
-        model_flops_utilization: utilization.map(|((parameters, rate), peak)| 6.0 * parameters * rate / peak),
+        tokens_per_parameter: both
+            .filter(|(parameters, _)| *parameters > 0.0)
+            .map(|(parameters, tokens)| tokens / parameters),
+        model_flops_utilization: utilization
+            .map(|((parameters, rate), peak)| 6.0 * parameters * rate / peak),
         accelerator_hours,
-        cost: accelerator_hours.zip(row.hardware.price_per_hour).map(|(hours, price)| hours * price),
+        cost: accelerator_hours
+            .zip(row.hardware.price_per_hour)
+            .map(|(hours, price)| hours * price),
         currency: row.hardware.currency.clone(),
-        energy_kilowatt_hours: hours.zip(row.power_watts).map(|(hours, watts)| hours * watts / 1000.0),
+        energy_kilowatt_hours: hours
+            .zip(row.power_watts)
+            .map(|(hours, watts)| hours * watts / 1000.0),
         ..Derived::default()
     }
 }
@@ -344,11 +428,24 @@ fn band(score: &Score) -> Option<Band> {
 }
 
 /// Tasks that are read as reasoning, by the beginning of their names in lm-evaluation-harness.
-const REASONING_TASKS: [&str; 9] =
-    ["arc_", "bbh", "drop", "gpqa", "gsm8k", "hendrycks_math", "logiqa", "math", "minerva_math"];
+const REASONING_TASKS: [&str; 9] = [
+    "arc_",
+    "bbh",
+    "drop",
+    "gpqa",
+    "gsm8k",
+    "hendrycks_math",
+    "logiqa",
+    "math",
+    "minerva_math",
+];
 
 fn score_kind(task: &str) -> ScoreKind {
-    if REASONING_TASKS.iter().any(|name| task.starts_with(name)) { ScoreKind::Reasoning } else { ScoreKind::Quality }
+    if REASONING_TASKS.iter().any(|name| task.starts_with(name)) {
+        ScoreKind::Reasoning
+    } else {
+        ScoreKind::Quality
+    }
 }
 
 fn add_tags(tags: &mut Vec<String>, new: &[String]) {
@@ -362,7 +459,10 @@ fn add_tags(tags: &mut Vec<String>, new: &[String]) {
 }
 
 fn add_artifact(artifacts: &mut Vec<ArtifactRef>, new: &ArtifactRef) {
-    match artifacts.iter().position(|known| known.kind == new.kind && known.uri == new.uri) {
+    match artifacts
+        .iter()
+        .position(|known| known.kind == new.kind && known.uri == new.uri)
+    {
         Some(place) => artifacts[place] = new.clone(),
         None if artifacts.len() < LIST_MAX => artifacts.push(new.clone()),
         None => {}
@@ -385,20 +485,74 @@ macro_rules! fill {
 }
 
 fill!(
-    fill_model, ModelConfig, family, name, parameters_total, parameters_active, parameters_non_embedding,
-    parameters_embedding, depth_layers, width, feed_forward_width, heads, key_value_heads, head_dimension, experts,
-    experts_active, vocabulary_size, context_length_tokens, positional_encoding, tied_embeddings, gated_mlp, tokenizer,
+    fill_model,
+    ModelConfig,
+    family,
+    name,
+    parameters_total,
+    parameters_active,
+    parameters_non_embedding,
+    parameters_embedding,
+    depth_layers,
+    width,
+    feed_forward_width,
+    heads,
+    key_value_heads,
+    head_dimension,
+    experts,
+    experts_active,
+    vocabulary_size,
+    context_length_tokens,
+    positional_encoding,
+    tied_embeddings,
+    gated_mlp,
+    tokenizer,
 );
 fill!(
-    fill_training, cairn_avro::record::TrainingConfig, optimizer, learning_rate_peak, learning_rate_final, schedule,
-    warmup_steps, warmup_tokens, decay_steps, weight_decay, beta1, beta2, gradient_clip, batch_tokens, batch_sequences,
-    steps_planned, tokens_planned, unique_tokens, precision, seed, dropout,
+    fill_training,
+    cairn_avro::record::TrainingConfig,
+    optimizer,
+    learning_rate_peak,
+    learning_rate_final,
+    schedule,
+    warmup_steps,
+    warmup_tokens,
+    decay_steps,
+    weight_decay,
+    beta1,
+    beta2,
+    gradient_clip,
+    batch_tokens,
+    batch_sequences,
+    steps_planned,
+    tokens_planned,
+    unique_tokens,
+    precision,
+    seed,
+    dropout,
 );
 fill!(
-    fill_hardware, cairn_avro::record::Hardware, accelerator, accelerator_count, nodes, interconnect,
-    peak_flops_per_second, memory_bytes_per_accelerator, region, price_per_hour, currency,
+    fill_hardware,
+    cairn_avro::record::Hardware,
+    accelerator,
+    accelerator_count,
+    nodes,
+    interconnect,
+    peak_flops_per_second,
+    memory_bytes_per_accelerator,
+    region,
+    price_per_hour,
+    currency,
 );
 fill!(
-    fill_environment, cairn_avro::record::Environment, code_commit, code_repository, framework, framework_version,
-    container_image, python_version, cuda_version, launcher,
+    fill_environment,
+    cairn_avro::record::Environment,
+    code_commit,
+    code_repository,
+    framework,
+    framework_version,
+    container_image,
+    python_version,
+    cuda_version,
+    launcher,
 );

@@ -42,7 +42,10 @@ pub struct SeenLimits {
 
 impl Default for SeenLimits {
     fn default() -> Self {
-        Self { ids_per_run_max: 65_536, segment_ids_max: 256 }
+        Self {
+            ids_per_run_max: 65_536,
+            segment_ids_max: 256,
+        }
     }
 }
 
@@ -83,7 +86,10 @@ impl Seen {
     /// An empty memory.
     #[must_use]
     pub fn new(limits: SeenLimits) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 
     /// Notes an id; true when it is new.
@@ -104,7 +110,13 @@ impl Seen {
 
     /// Forgets a run's ids of this class.
     pub fn forget(&mut self, run_key: &str, class: Class) {
-        self.fresh.insert(key(run_key, class), Fresh { forget: true, ..Fresh::default() });
+        self.fresh.insert(
+            key(run_key, class),
+            Fresh {
+                forget: true,
+                ..Fresh::default()
+            },
+        );
     }
 
     /// Adds the batch's changes.
@@ -112,10 +124,18 @@ impl Seen {
         for (key, fresh) in &self.fresh {
             let plan = self.plan(key, fresh);
             for number in plan.drop {
-                changes.push(Change { table: TABLE, key: segment_key(key, number), value: None });
+                changes.push(Change {
+                    table: TABLE,
+                    key: segment_key(key, number),
+                    value: None,
+                });
             }
             for (number, ids) in plan.write {
-                changes.push(Change { table: TABLE, key: segment_key(key, number), value: Some(ids.concat()) });
+                changes.push(Change {
+                    table: TABLE,
+                    key: segment_key(key, number),
+                    value: Some(ids.concat()),
+                });
             }
         }
     }
@@ -170,11 +190,16 @@ impl Seen {
         let mut number = run.segments.back().map_or(0, |(number, _)| number + 1);
         let mut count = run.ids.len();
         if fresh.forget {
-            plan.drop.extend(run.segments.iter().map(|(number, _)| *number));
+            plan.drop
+                .extend(run.segments.iter().map(|(number, _)| *number));
             count = 0;
         }
         let mut tail = match run.segments.back() {
-            Some((last, ids)) if !fresh.forget && ids.len() < self.limits.segment_ids_max && !fresh.order.is_empty() => {
+            Some((last, ids))
+                if !fresh.forget
+                    && ids.len() < self.limits.segment_ids_max
+                    && !fresh.order.is_empty() =>
+            {
                 number = *last;
                 ids.clone()
             }
@@ -193,7 +218,11 @@ impl Seen {
         }
         if !fresh.forget {
             // The oldest go first; the last segment stays, however long it is.
-            for (oldest, ids) in run.segments.iter().filter(|(n, _)| !plan.write.contains_key(n)) {
+            for (oldest, ids) in run
+                .segments
+                .iter()
+                .filter(|(n, _)| !plan.write.contains_key(n))
+            {
                 if count <= self.limits.ids_per_run_max {
                     break;
                 }
@@ -207,7 +236,11 @@ impl Seen {
     /// Puts a segment in its place; an empty one removes it.
     fn place(&mut self, key: &str, number: u64, fresh: Vec<[u8; ID_BYTES]>) {
         let run = self.runs.entry(key.to_owned()).or_default();
-        let before = if run.segments.is_empty() { 0 } else { size(key, run) };
+        let before = if run.segments.is_empty() {
+            0
+        } else {
+            size(key, run)
+        };
         match run.segments.binary_search_by_key(&number, |(n, _)| *n) {
             Ok(place) => {
                 for id in &run.segments[place].1 {
@@ -226,7 +259,11 @@ impl Seen {
             }
             Err(_) => {}
         }
-        let after = if run.segments.is_empty() { 0 } else { size(key, run) };
+        let after = if run.segments.is_empty() {
+            0
+        } else {
+            size(key, run)
+        };
         if run.segments.is_empty() {
             self.runs.remove(key);
         }
@@ -260,7 +297,8 @@ mod tests {
         let mut changes = Vec::new();
         seen.changes(&mut changes);
         for change in changes {
-            twin.restore(&change.key, change.value.as_deref()).expect("its own bytes");
+            twin.restore(&change.key, change.value.as_deref())
+                .expect("its own bytes");
         }
         seen.merge();
     }
@@ -278,10 +316,16 @@ mod tests {
         commit(&mut seen, &mut twin);
         assert_eq!(twin.bytes(), seen.bytes());
         for number in 0..1000 {
-            assert!(!twin.insert("t/r", Class::Telemetry, &id(number)), "{number}");
+            assert!(
+                !twin.insert("t/r", Class::Telemetry, &id(number)),
+                "{number}"
+            );
         }
         assert!(twin.insert("t/r", Class::Fact, &id(1)), "classes are apart");
-        assert!(twin.insert("t/other", Class::Telemetry, &id(1)), "runs are apart");
+        assert!(
+            twin.insert("t/other", Class::Telemetry, &id(1)),
+            "runs are apart"
+        );
     }
 
     #[test]
@@ -294,7 +338,10 @@ mod tests {
 
     #[test]
     fn the_oldest_go_first_and_the_changelog_follows() {
-        let limits = SeenLimits { ids_per_run_max: 20, segment_ids_max: 5 };
+        let limits = SeenLimits {
+            ids_per_run_max: 20,
+            segment_ids_max: 5,
+        };
         let (mut seen, mut twin) = (Seen::new(limits), Seen::new(limits));
         for number in 0..100 {
             seen.insert("r", Class::Telemetry, &id(number));

@@ -1,6 +1,7 @@
 use super::*;
 use cairn_avro::record::{
-    EvalResult, ExperimentRow, ModelConfig, RunConfig, RunLifecycle, RunPlanned, RunTags, ToolOutcome, ToolUse,
+    EvalResult, ExperimentRow, ModelConfig, RunConfig, RunLifecycle, RunPlanned, RunTags,
+    ToolOutcome, ToolUse,
 };
 
 const START_MS: i64 = 1_800_000_000_000;
@@ -15,11 +16,21 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { core: Runs::new(RunsRules::default()), offset: 0, outputs: Vec::new(), duplicates: 0 }
+        Self {
+            core: Runs::new(RunsRules::default()),
+            offset: 0,
+            outputs: Vec::new(),
+            duplicates: 0,
+        }
     }
 
     fn at(&self, append_time_ms: i64) -> At<'static> {
-        At { topic: "runs.events", partition: 3, offset: self.offset, append_time_ms }
+        At {
+            topic: "runs.events",
+            partition: 3,
+            offset: self.offset,
+            append_time_ms,
+        }
     }
 
     fn send(&mut self, payload: Payload) -> &mut Self {
@@ -38,7 +49,11 @@ impl Bench {
             traceparent: None,
             payload,
         };
-        let events = RunEvents { tenant: "default".to_owned(), run_id: "r".to_owned(), events: vec![event] };
+        let events = RunEvents {
+            tenant: "default".to_owned(),
+            run_id: "r".to_owned(),
+            events: vec![event],
+        };
         self.input(START_MS + self.offset, Input::Events(events))
     }
 
@@ -49,7 +64,8 @@ impl Bench {
         self.core.flush(&mut emit);
         self.offset += 1;
         self.duplicates += emit.duplicates;
-        self.outputs.extend(emit.take().into_iter().map(|emitted| emitted.output));
+        self.outputs
+            .extend(emit.take().into_iter().map(|emitted| emitted.output));
         self.core.merge();
         self
     }
@@ -99,16 +115,33 @@ fn an_event_sent_twice_counts_once() {
         outcome: ToolOutcome::Success,
         ..ToolUse::default()
     });
-    bench.send(call.clone()).send(call.clone()).send_as(b"another id", call);
-    assert_eq!((bench.row().tool_calls, bench.row().tool_success_ratio, bench.duplicates), (2, Some(1.0), 1));
+    bench
+        .send(call.clone())
+        .send(call.clone())
+        .send_as(b"another id", call);
+    assert_eq!(
+        (
+            bench.row().tool_calls,
+            bench.row().tool_success_ratio,
+            bench.duplicates
+        ),
+        (2, Some(1.0), 1)
+    );
 }
 
 /// 6 N D of a 70 billion parameter model on 1.4 trillion tokens is 5.88e23, as Hoffmann et al. 2022 have it for Chinchilla.
 #[test]
 fn derived_compute_is_the_published_one() {
     let mut bench = Bench::new();
-    let model = ModelConfig { parameters_total: Some(70e9), ..ModelConfig::default() };
-    bench.send(Payload::RunConfig(Box::new(RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() })));
+    let model = ModelConfig {
+        parameters_total: Some(70e9),
+        ..ModelConfig::default()
+    };
+    bench.send(Payload::RunConfig(Box::new(RunConfig {
+        run_id: "r".to_owned(),
+        model: Some(model),
+        ..RunConfig::default()
+    })));
     bench.send(Payload::RunLifecycle(RunLifecycle {
         run_id: "r".to_owned(),
         tokens: Some(1_400_000_000_000),
@@ -125,36 +158,70 @@ fn derived_compute_is_the_published_one() {
 fn configuration_may_come_last_and_in_pieces() {
     let mut bench = Bench::new();
     bench.send(step(0, 5, 3.0));
-    let config = |model: ModelConfig| RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() };
-    bench.send(Payload::RunConfig(Box::new(config(ModelConfig { width: Some(64), ..ModelConfig::default() }))));
-    bench.send(Payload::RunConfig(Box::new(config(ModelConfig { parameters_total: Some(10.0), ..ModelConfig::default() }))));
+    let config = |model: ModelConfig| RunConfig {
+        run_id: "r".to_owned(),
+        model: Some(model),
+        ..RunConfig::default()
+    };
+    bench.send(Payload::RunConfig(Box::new(config(ModelConfig {
+        width: Some(64),
+        ..ModelConfig::default()
+    }))));
+    bench.send(Payload::RunConfig(Box::new(config(ModelConfig {
+        parameters_total: Some(10.0),
+        ..ModelConfig::default()
+    }))));
     let model = &bench.row().model;
-    assert_eq!((model.width, model.parameters_total, bench.row().derived.flops), (Some(64), Some(10.0), Some(3000.0)));
+    assert_eq!(
+        (
+            model.width,
+            model.parameters_total,
+            bench.row().derived.flops
+        ),
+        (Some(64), Some(10.0), Some(3000.0))
+    );
 }
 
 #[test]
 fn the_greatest_step_has_the_last_word_whatever_the_order() {
     let mut bench = Bench::new();
-    bench.send(step(0, 20, 2.0)).send(step(0, 10, 3.0)).send(step(0, 15, 1.5));
+    bench
+        .send(step(0, 20, 2.0))
+        .send(step(0, 10, 3.0))
+        .send(step(0, 15, 1.5));
     let row = bench.row();
-    assert_eq!((row.loss_last, row.loss_min, row.loss_last_step, row.steps), (Some(2.0), Some(1.5), Some(20), Some(20)));
+    assert_eq!(
+        (row.loss_last, row.loss_min, row.loss_last_step, row.steps),
+        (Some(2.0), Some(1.5), Some(20), Some(20))
+    );
 }
 
 #[test]
 fn a_resumed_run_is_one_row_with_two_attempts() {
     let mut bench = Bench::new();
-    bench.send(step(0, 100, 3.0)).send(end(0, RunState::Crashed, 100));
+    bench
+        .send(step(0, 100, 3.0))
+        .send(end(0, RunState::Crashed, 100));
     assert_eq!(bench.row().status, RunStatus::Failed);
-    bench.send(step(1, 90, 3.1)).send(step(1, 200, 2.0)).send(end(1, RunState::Finished, 200));
+    bench
+        .send(step(1, 90, 3.1))
+        .send(step(1, 200, 2.0))
+        .send(end(1, RunState::Finished, 200));
     let row = bench.row();
-    assert_eq!((row.attempts, row.attempt, row.retries, row.loss_last), (2, 1, 1, Some(2.0)));
+    assert_eq!(
+        (row.attempts, row.attempt, row.retries, row.loss_last),
+        (2, 1, 1, Some(2.0))
+    );
     assert_eq!(row.status, RunStatus::Finished);
 }
 
 #[test]
 fn a_row_of_a_replaced_attempt_is_late_and_amends_the_row() {
     let mut bench = Bench::new();
-    bench.send(step(0, 100, 3.0)).send(step(1, 90, 3.1)).send(step(0, 101, 0.5));
+    bench
+        .send(step(0, 100, 3.0))
+        .send(step(1, 90, 3.1))
+        .send(step(0, 101, 0.5));
     let late: Vec<i64> = bench
         .outputs
         .iter()
@@ -164,7 +231,10 @@ fn a_row_of_a_replaced_attempt_is_late_and_amends_the_row() {
         })
         .collect();
     assert_eq!(late, [1]);
-    assert_eq!((bench.row().loss_min, bench.row().loss_last), (Some(0.5), Some(3.1)));
+    assert_eq!(
+        (bench.row().loss_min, bench.row().loss_last),
+        (Some(0.5), Some(3.1))
+    );
 }
 
 #[test]
@@ -182,7 +252,9 @@ fn an_end_closes_the_windows_when_its_step_is_reached() {
 #[test]
 fn an_end_whose_step_never_comes_closes_after_its_grace() {
     let mut bench = Bench::new();
-    bench.send(step(0, 10, 3.0)).send(end(0, RunState::Finished, 150));
+    bench
+        .send(step(0, 10, 3.0))
+        .send(end(0, RunState::Finished, 150));
     let grace = RunsRules::default().follow.time.end_grace_ms;
     bench.input(START_MS + 1 + grace - 1, Input::Tick);
     assert_eq!(bench.windows(), []);
@@ -193,7 +265,9 @@ fn an_end_whose_step_never_comes_closes_after_its_grace() {
 #[test]
 fn a_late_evaluation_amends_the_row_of_a_run_that_is_over() {
     let mut bench = Bench::new();
-    bench.send(step(0, 10, 3.0)).send(end(0, RunState::Finished, 10));
+    bench
+        .send(step(0, 10, 3.0))
+        .send(end(0, RunState::Finished, 10));
     bench.input(START_MS + 86_400_000, Input::Tick);
     bench.send(Payload::EvalResult(EvalResult {
         run_id: "r".to_owned(),
@@ -205,21 +279,38 @@ fn a_late_evaluation_amends_the_row_of_a_run_that_is_over() {
         ..EvalResult::default()
     }));
     let row = bench.row();
-    assert_eq!((row.scores.len(), row.scores[0].value, row.status), (1, Some(0.5), RunStatus::Finished));
+    assert_eq!(
+        (row.scores.len(), row.scores[0].value, row.status),
+        (1, Some(0.5), RunStatus::Finished)
+    );
     let band = &row.uncertainty[0];
-    assert!((band.low - 0.304).abs() < 1e-3 && (band.high - 0.696).abs() < 1e-3, "0.5 ± 1.96 × 0.1: {band:?}");
+    assert!(
+        (band.low - 0.304).abs() < 1e-3 && (band.high - 0.696).abs() < 1e-3,
+        "0.5 ± 1.96 × 0.1: {band:?}"
+    );
 }
 
 #[test]
 fn telemetry_of_a_forgotten_run_is_late() {
     let mut bench = Bench::new();
-    bench.send(step(0, 10, 3.0)).send(end(0, RunState::Finished, 10));
+    bench
+        .send(step(0, 10, 3.0))
+        .send(end(0, RunState::Finished, 10));
     bench.input(START_MS + 3_600_000, Input::Tick);
     let before = bench.core.bytes();
     bench.send_as(b"new", step(0, 9, 4.0));
     assert!(matches!(bench.outputs.last(), Some(Output::Row(_))));
-    assert!(bench.outputs.iter().any(|output| matches!(output, Output::Late(_))), "late");
-    assert!(bench.core.bytes() <= before + 200, "nothing but an id is kept");
+    assert!(
+        bench
+            .outputs
+            .iter()
+            .any(|output| matches!(output, Output::Late(_))),
+        "late"
+    );
+    assert!(
+        bench.core.bytes() <= before + 200,
+        "nothing but an id is kept"
+    );
 }
 
 #[test]
@@ -227,7 +318,9 @@ fn a_silent_run_is_stalled_once_and_resumes() {
     let mut bench = Bench::new();
     bench.send(step(0, 10, 3.0));
     let after = RunsRules::default().follow.time.stalled_after_ms;
-    bench.input(START_MS + after, Input::Tick).input(START_MS + after + 1, Input::Tick);
+    bench
+        .input(START_MS + after, Input::Tick)
+        .input(START_MS + after + 1, Input::Tick);
     assert_eq!(bench.row().status, RunStatus::Stalled);
     bench.send(step(0, 11, 3.0));
     assert_eq!(bench.row().status, RunStatus::Running);
@@ -245,19 +338,75 @@ fn a_silent_run_is_stalled_once_and_resumes() {
 #[test]
 fn a_planned_run_is_a_row_until_it_runs() {
     let mut bench = Bench::new();
-    let model = ModelConfig { width: Some(8), depth_layers: Some(2), ..ModelConfig::default() };
-    let config = RunConfig { run_id: "r".to_owned(), model: Some(model), ..RunConfig::default() };
+    let model = ModelConfig {
+        width: Some(8),
+        depth_layers: Some(2),
+        ..ModelConfig::default()
+    };
+    let config = RunConfig {
+        run_id: "r".to_owned(),
+        model: Some(model),
+        ..RunConfig::default()
+    };
     bench.send(Payload::RunPlanned(Box::new(RunPlanned {
         run_id: "r".to_owned(),
         plan_id: "p".to_owned(),
         config,
         ..RunPlanned::default()
     })));
-    bench.send(Payload::RunTags(RunTags { run_id: "r".to_owned(), add: vec!["grid".to_owned()], ..RunTags::default() }));
-    assert_eq!((bench.row().status, bench.row().model.width), (RunStatus::Planned, Some(8)));
+    bench.send(Payload::RunTags(RunTags {
+        run_id: "r".to_owned(),
+        add: vec!["grid".to_owned()],
+        ..RunTags::default()
+    }));
+    assert_eq!(
+        (bench.row().status, bench.row().model.width),
+        (RunStatus::Planned, Some(8))
+    );
     bench.send(step(0, 1, 3.0));
     let row = bench.row();
-    assert_eq!((row.status, row.plan_id.as_deref(), row.tags.len()), (RunStatus::Running, Some("p"), 1));
+    assert_eq!(
+        (row.status, row.plan_id.as_deref(), row.tags.len()),
+        (RunStatus::Running, Some("p"), 1)
+    );
+}
+
+#[test]
+fn what_a_run_says_of_itself_stands_above_its_plan() {
+    let mut bench = Bench::new();
+    let config = |context: i64| RunConfig {
+        run_id: "r".to_owned(),
+        context_length_tokens: Some(context),
+        curriculum: Some(context == 8),
+        ..RunConfig::default()
+    };
+    bench.send(Payload::RunConfig(Box::new(config(8))));
+    bench.send(Payload::RunPlanned(Box::new(RunPlanned {
+        run_id: "r".to_owned(),
+        plan_id: "p".to_owned(),
+        config: config(16),
+        ..RunPlanned::default()
+    })));
+    let row = bench.row();
+    assert_eq!(
+        (
+            row.context_length_tokens,
+            row.curriculum,
+            row.plan_id.as_deref()
+        ),
+        (Some(8), Some(true), Some("p"))
+    );
+}
+
+#[test]
+fn attempts_are_counted_whatever_their_order() {
+    let mut bench = Bench::new();
+    bench
+        .send(step(1, 90, 3.1))
+        .send(end(0, RunState::Crashed, 100))
+        .send(step(2, 95, 3.0));
+    let row = bench.row();
+    assert_eq!((row.attempts, row.attempt, row.retries), (3, 2, 2));
 }
 
 #[test]
@@ -277,10 +426,16 @@ fn the_changelog_rebuilds_the_core_and_an_abort_leaves_no_trace() {
             traceparent: None,
             payload,
         };
-        let events = RunEvents { tenant: "default".to_owned(), run_id: "r".to_owned(), events: vec![event] };
+        let events = RunEvents {
+            tenant: "default".to_owned(),
+            run_id: "r".to_owned(),
+            events: vec![event],
+        };
         let place = bench.at(START_MS + at);
         if at % 3 == 0 {
-            bench.core.apply(&place, Input::Events(events.clone()), &mut emit);
+            bench
+                .core
+                .apply(&place, Input::Events(events.clone()), &mut emit);
             bench.core.flush(&mut emit);
             bench.core.discard();
             emit.take();
@@ -288,17 +443,24 @@ fn the_changelog_rebuilds_the_core_and_an_abort_leaves_no_trace() {
         bench.core.apply(&place, Input::Events(events), &mut emit);
         bench.core.flush(&mut emit);
         for change in bench.core.changes() {
-            twin.restore(change.table, &change.key, change.value.as_deref()).expect("its own bytes");
+            twin.restore(change.table, &change.key, change.value.as_deref())
+                .expect("its own bytes");
         }
         bench.core.merge();
         bench.offset += 1;
     }
     assert_eq!(twin.bytes(), bench.core.bytes());
     assert_eq!(twin.rows.get("default/r"), bench.core.rows.get("default/r"));
-    assert_eq!(twin.followed.get("default/r"), bench.core.followed.get("default/r"));
+    assert_eq!(
+        twin.followed.get("default/r"),
+        bench.core.followed.get("default/r")
+    );
     let mut emit = Emit::default();
     let repeated = step(0, 100, 3.0 - 0.001 * 100.0);
     let id = crate::admit::event_id("default", repeated.topic(), None, &repeated);
-    assert!(!twin.seen.insert("default/r", Class::Telemetry, &id), "seen before the restore");
+    assert!(
+        !twin.seen.insert("default/r", Class::Telemetry, &id),
+        "seen before the restore"
+    );
     twin.drain(&mut emit);
 }

@@ -7,8 +7,8 @@ use crate::refit::{hex, short};
 use crate::time::{ClockKind, EventTimeMs, Rejected};
 use crate::windows::{self, ClosedWindow, LateRow, Row, Span};
 use cairn_avro::record::{
-    BreakerCause, BreakerState, ClockUnit, ClosedBy, ExperimentRow, Late, NumberState, Offset, OffsetSpan, RunEvent,
-    RunEvents, TrainingTelemetry, Verdict, Window, WindowKind,
+    BreakerCause, BreakerState, ClockUnit, ClosedBy, ExperimentRow, Late, NumberState, Offset,
+    OffsetSpan, RunEvent, RunEvents, TrainingTelemetry, Verdict, Window, WindowKind,
 };
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -37,7 +37,12 @@ pub fn row(at: &At<'_>, attempt: i32, event_id: &[u8], telemetry: &TrainingTelem
         tokens_per_second: telemetry.tokens_per_second,
         loss_scaled: telemetry.loss_scale.is_some(),
         event_id: u64::from_be_bytes(id),
-        source: Some(Span { topic: at.topic.to_owned(), partition: at.partition, first: at.offset, last: at.offset }),
+        source: Some(Span {
+            topic: at.topic.to_owned(),
+            partition: at.partition,
+            first: at.offset,
+            last: at.offset,
+        }),
     }
 }
 
@@ -95,10 +100,21 @@ pub(super) fn window(tenant: &str, run_id: &str, closed: ClosedWindow) -> Window
 }
 
 fn span(span: Span) -> OffsetSpan {
-    OffsetSpan { topic: span.topic, partition: span.partition, first: span.first, last: span.last }
+    OffsetSpan {
+        topic: span.topic,
+        partition: span.partition,
+        first: span.first,
+        last: span.last,
+    }
 }
 
-pub(super) fn late(at: &At<'_>, tenant: &str, run_id: &str, event: &RunEvent, late: &LateRow) -> Late {
+pub(super) fn late(
+    at: &At<'_>,
+    tenant: &str,
+    run_id: &str,
+    event: &RunEvent,
+    late: &LateRow,
+) -> Late {
     Late {
         tenant: tenant.to_owned(),
         run_id: run_id.to_owned(),
@@ -136,7 +152,11 @@ pub(super) fn stale(at: &At<'_>, events: &RunEvents, event: &RunEvent, current: 
 }
 
 fn place(at: &At<'_>) -> Offset {
-    Offset { topic: at.topic.to_owned(), partition: at.partition, offset: at.offset }
+    Offset {
+        topic: at.topic.to_owned(),
+        partition: at.partition,
+        offset: at.offset,
+    }
 }
 
 /// A decision as the record of `breaker.verdicts`; `at` is the evidence where the decision names none.
@@ -145,7 +165,11 @@ pub fn verdict(at: &At<'_>, tenant: &str, run_id: &str, decision: Decision) -> V
     let mut offsets: Vec<Offset> = decision
         .offsets
         .iter()
-        .map(|span| Offset { topic: span.topic.clone(), partition: span.partition, offset: span.last })
+        .map(|span| Offset {
+            topic: span.topic.clone(),
+            partition: span.partition,
+            offset: span.last,
+        })
         .collect();
     if offsets.is_empty() {
         offsets.push(place(at));
@@ -194,14 +218,19 @@ fn state(state: State) -> BreakerState {
 
 /// True for causes that a row counts among its divergences.
 pub(super) fn is_divergence(cause: BreakerCause) -> bool {
-    matches!(cause, BreakerCause::Divergence | BreakerCause::NonFinite | BreakerCause::GradientExplosion)
+    matches!(
+        cause,
+        BreakerCause::Divergence | BreakerCause::NonFinite | BreakerCause::GradientExplosion
+    )
 }
 
 /// Why the clock refused a row, and what to do.
 pub(super) fn reason(rejected: Rejected) -> String {
     match rejected {
         Rejected::FromTheFuture { ahead_ms } => {
-            format!("event_time_ms lies {ahead_ms} ms ahead of its receipt; set the sender's clock, or check the unit")
+            format!(
+                "event_time_ms lies {ahead_ms} ms ahead of its receipt; set the sender's clock, or check the unit"
+            )
         }
         Rejected::Jump { kind, by } => format!(
             "the {} leaps by {by}; check the unit, or raise the jump cap under runs.follow.time",
@@ -218,7 +247,11 @@ pub(super) fn reason(rejected: Rejected) -> String {
 
 /// What stays of an ended run: its clock, by which a row that still comes is known to be late.
 pub(super) fn remember_clock(run: &Followed) -> Followed {
-    Followed { clock: run.clock.clone(), windows: windows::closed_marks(&run.windows), ..Followed::default() }
+    Followed {
+        clock: run.clock.clone(),
+        windows: windows::closed_marks(&run.windows),
+        ..Followed::default()
+    }
 }
 
 /// The telegram of a verdict.
@@ -240,7 +273,11 @@ pub(super) fn telegram(at: &At<'_>, verdict: &Verdict, traceparent: Option<&str>
         offsets: verdict
             .offsets
             .iter()
-            .map(|o| Place { topic: o.topic.clone(), partition: o.partition, offset: o.offset })
+            .map(|o| Place {
+                topic: o.topic.clone(),
+                partition: o.partition,
+                offset: o.offset,
+            })
             .take(32)
             .collect(),
         run_id: Some(verdict.run_id.clone()),
@@ -258,44 +295,106 @@ pub(super) fn telegram(at: &At<'_>, verdict: &Verdict, traceparent: Option<&str>
     };
     let seed = format!(
         "{}\n{}\n{}\n{:?}\n{}\n{}",
-        verdict.tenant, verdict.run_id, verdict.attempt, verdict.at_step, verdict.state, verdict.cause
+        verdict.tenant,
+        verdict.run_id,
+        verdict.attempt,
+        verdict.at_step,
+        verdict.state,
+        verdict.cause
     );
     Telegram {
         traceparent: traceparent.map(str::to_owned),
-        ..of_run(at, &verdict.tenant, &verdict.run_id, "breaker", &key, priority, args, &verdict.text, evidence, &seed)
+        ..of_run(
+            at,
+            &verdict.tenant,
+            &verdict.run_id,
+            "breaker",
+            &key,
+            priority,
+            args,
+            &verdict.text,
+            evidence,
+            &seed,
+        )
     }
 }
 
 /// A run is silent for too long.
 pub(super) fn stalled(at: &At<'_>, row: &ExperimentRow) -> Telegram {
-    let text = format!("Run {} has sent nothing for too long and has not said that it ended.", row.run_id);
+    let text = format!(
+        "Run {} has sent nothing for too long and has not said that it ended.",
+        row.run_id
+    );
     status(at, row, "run", "run.stalled", 2, &text)
 }
 
 /// A silent run sends again.
 pub(super) fn resumed(at: &At<'_>, row: &ExperimentRow) -> Telegram {
-    status(at, row, "run", "run.resumed", 3, &format!("Run {} sends again.", row.run_id))
+    status(
+        at,
+        row,
+        "run",
+        "run.resumed",
+        3,
+        &format!("Run {} sends again.", row.run_id),
+    )
 }
 
 /// A run with an open breaker has ended: there is nothing left to act on.
 pub(super) fn over(at: &At<'_>, row: &ExperimentRow) -> Telegram {
-    status(at, row, "breaker", "breaker.over", 3, &format!("Run {} has ended; its breaker is put away.", row.run_id))
+    status(
+        at,
+        row,
+        "breaker",
+        "breaker.over",
+        3,
+        &format!("Run {} has ended; its breaker is put away.", row.run_id),
+    )
 }
 
-fn status(at: &At<'_>, row: &ExperimentRow, kind: &str, key: &str, priority: u8, text: &str) -> Telegram {
+fn status(
+    at: &At<'_>,
+    row: &ExperimentRow,
+    kind: &str,
+    key: &str,
+    priority: u8,
+    text: &str,
+) -> Telegram {
     let args = BTreeMap::from([("run".to_owned(), short_arg(&row.run_id))]);
-    let verdict = (kind == "breaker").then(|| serde_json::json!({"state": "closed", "cause": "none"}));
+    let verdict =
+        (kind == "breaker").then(|| serde_json::json!({"state": "closed", "cause": "none"}));
     let evidence = Evidence {
-        offsets: vec![Place { topic: at.topic.to_owned(), partition: at.partition, offset: at.offset }],
+        offsets: vec![Place {
+            topic: at.topic.to_owned(),
+            partition: at.partition,
+            offset: at.offset,
+        }],
         run_id: Some(row.run_id.clone()),
         verdict,
         fit_id: None,
     };
-    let seed = format!("{key}\n{}\n{}\n{}", row.tenant, row.run_id, at.append_time_ms);
-    of_run(at, &row.tenant, &row.run_id, kind, key, priority, args, text, evidence, &seed)
+    let seed = format!(
+        "{key}\n{}\n{}\n{}",
+        row.tenant, row.run_id, at.append_time_ms
+    );
+    of_run(
+        at,
+        &row.tenant,
+        &row.run_id,
+        kind,
+        key,
+        priority,
+        args,
+        text,
+        evidence,
+        &seed,
+    )
 }
 
-#[allow(clippy::too_many_arguments, reason = "the members of a telegram, each named once")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the members of a telegram, each named once"
+)]
 fn of_run(
     at: &At<'_>,
     tenant: &str,
@@ -315,9 +414,16 @@ fn of_run(
         stream: "runs".to_owned(),
         time: rfc3339(at.append_time_ms),
         kind: kind.to_owned(),
-        subject: Subject { kind: "run".to_owned(), id: run_id.to_owned() },
+        subject: Subject {
+            kind: "run".to_owned(),
+            id: run_id.to_owned(),
+        },
         priority,
-        text: Text { key: key.to_owned(), args, fallback: short(text) },
+        text: Text {
+            key: key.to_owned(),
+            args,
+            fallback: short(text),
+        },
         evidence,
         traceparent: None,
     }

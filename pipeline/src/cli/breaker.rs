@@ -50,13 +50,28 @@ enum Action {
 
 impl Breaker {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let Action::Replay { files, format, rules, map } = self.action;
-        let settings = FollowSettings { rules: rules_of(rules.as_deref())?, ..FollowSettings::default() };
+        let Action::Replay {
+            files,
+            format,
+            rules,
+            map,
+        } = self.action;
+        let settings = FollowSettings {
+            rules: rules_of(rules.as_deref())?,
+            ..FollowSettings::default()
+        };
         let map = map.as_deref().map(mapping).transpose()?;
         let mut exit = 0;
         for file in &files {
-            let directory = tempfile::tempdir()
-                .map_err(|error| Failure::new("io", 2, error.to_string(), "temporary directory", "set TMPDIR"))?;
+            let directory = tempfile::tempdir().map_err(|error| {
+                Failure::new(
+                    "io",
+                    2,
+                    error.to_string(),
+                    "temporary directory",
+                    "set TMPDIR",
+                )
+            })?;
             let mut config = Config::default();
             config.log.data = directory.path().to_path_buf();
             let place = connect::open(&config.log)?;
@@ -66,14 +81,21 @@ impl Breaker {
             let mut options = Options::new(vec![file.clone()], recipient);
             options.format.clone_from(&format);
             options.mapping.clone_from(&map);
-            let summaries = ingest::ingest(&*place.log, &*place.registry, &options, &mut |_| ControlFlow::Continue(()))
-                .map_err(failure)?;
+            let summaries = ingest::ingest(&*place.log, &*place.registry, &options, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .map_err(failure)?;
             if summaries.iter().any(|summary| summary.rejected > 0) {
                 exit = 3;
             }
             let (rows, plans) = read(&place)?;
             let (replayed, summary) = replay(rows, &settings, &plans);
-            let at = At { topic: "runs.events", partition: 0, offset: 0, append_time_ms: 0 };
+            let at = At {
+                topic: "runs.events",
+                partition: 0,
+                offset: 0,
+                append_time_ms: 0,
+            };
             for said in replayed {
                 let verdict = runs::verdict(&at, "default", &said.run_id, said.decision);
                 let value = verdicts::shape(&serde_json::to_value(&verdict).unwrap_or_default());
@@ -88,9 +110,13 @@ impl Breaker {
             }
             let (runs, steps, trips) = (summary.runs, summary.steps, summary.trips);
             if global.is_json() {
-                say(&serde_json::json!({"file": file, "runs": runs, "steps": steps, "trips": trips}));
+                say(
+                    &serde_json::json!({"file": file, "runs": runs, "steps": steps, "trips": trips}),
+                );
             } else {
-                print(&format!("{file}: {runs} runs, {steps} steps, {trips} trips\n"));
+                print(&format!(
+                    "{file}: {runs} runs, {steps} steps, {trips} trips\n"
+                ));
             }
         }
         Ok(exit)
@@ -98,16 +124,30 @@ impl Breaker {
 }
 
 fn rules_of(rules: Option<&str>) -> Result<BreakerRules, Failure> {
-    let Some(rules) = rules else { return Ok(BreakerRules::default()) };
+    let Some(rules) = rules else {
+        return Ok(BreakerRules::default());
+    };
     if let Some(preset) = Preset::named(rules) {
         return Ok(preset.rules());
     }
     let text = std::fs::read_to_string(rules).map_err(|error| {
         let presets: Vec<&str> = Preset::ALL.iter().map(|(name, _)| *name).collect();
-        Failure::new("io", 2, error.to_string(), rules, format!("name a file, or a preset: {}", presets.join(", ")))
+        Failure::new(
+            "io",
+            2,
+            error.to_string(),
+            rules,
+            format!("name a file, or a preset: {}", presets.join(", ")),
+        )
     })?;
     serde_yaml_ng::from_str(&text).map_err(|error| {
-        Failure::new("rules", 2, error.to_string(), rules, "`cairn config` lists the settings under runs.follow.rules")
+        Failure::new(
+            "rules",
+            2,
+            error.to_string(),
+            rules,
+            "`cairn config` lists the settings under runs.follow.rules",
+        )
     })
 }
 
@@ -126,7 +166,8 @@ fn read(place: &Place) -> Result<(Vec<BreakerRow>, BTreeMap<String, Plan>), Fail
     let mut rows = Vec::new();
     look.all("telemetry.training", |_, record| {
         let value = record.value.as_deref().unwrap_or_default();
-        if let Some(mut payload @ Payload::TrainingTelemetry(_)) = payload("telemetry.training", value)
+        if let Some(mut payload @ Payload::TrainingTelemetry(_)) =
+            payload("telemetry.training", value)
             && admit::check("telemetry.training", &mut payload).is_ok()
             && let Payload::TrainingTelemetry(telemetry) = payload
         {
@@ -140,7 +181,9 @@ fn read(place: &Place) -> Result<(Vec<BreakerRow>, BTreeMap<String, Plan>), Fail
 fn payload(topic: &str, value: &[u8]) -> Option<Payload> {
     let entry = cairn_avro::contract::of_topic(topic)?;
     let frame = cairn_avro::frame::split(value).ok()?;
-    cairn_avro::codec::Reader::native(entry).read_payload(frame.body).ok()
+    cairn_avro::codec::Reader::native(entry)
+        .read_payload(frame.body)
+        .ok()
 }
 
 fn row(record: &cairn_bus::Record, telemetry: &TrainingTelemetry) -> BreakerRow {
@@ -150,5 +193,8 @@ fn row(record: &cairn_bus::Record, telemetry: &TrainingTelemetry) -> BreakerRow 
         offset: record.offset,
         append_time_ms: record.append_time_ms,
     };
-    BreakerRow { run_id: telemetry.run_id.clone(), row: runs::row(&at, telemetry.attempt, &[], telemetry) }
+    BreakerRow {
+        run_id: telemetry.run_id.clone(),
+        row: runs::row(&at, telemetry.attempt, &[], telemetry),
+    }
 }

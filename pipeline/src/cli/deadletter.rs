@@ -46,7 +46,13 @@ impl Deadletter {
         let identity = |named: Option<PathBuf>| {
             let file = named.unwrap_or_else(|| PathBuf::from(&config.deadletter.identity));
             let wrong = |message: String| {
-                Failure::new("identity", 2, message, file.display().to_string(), "name the identity with --identity")
+                Failure::new(
+                    "identity",
+                    2,
+                    message,
+                    file.display().to_string(),
+                    "name the identity with --identity",
+                )
             };
             let text = std::fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
             Identity::from_file(&text).map_err(|error| wrong(error.to_string()))
@@ -62,7 +68,12 @@ impl Deadletter {
                         let source = &listed["source"];
                         let source = match source["file"].as_str() {
                             Some(file) => format!("{file}:{}", source["line"]),
-                            None => format!("{}/{}@{}", source["topic"].as_str().unwrap_or("–"), source["partition"], source["offset"]),
+                            None => format!(
+                                "{}/{}@{}",
+                                source["topic"].as_str().unwrap_or("–"),
+                                source["partition"],
+                                source["offset"]
+                            ),
                         };
                         let id = letter.deadletter_id.chars().take(12).collect();
                         table.row(vec![id, letter.class.clone(), source, letter.text.clone()]);
@@ -74,25 +85,42 @@ impl Deadletter {
                 }
                 Ok(0)
             }
-            Action::Show { id, open, identity: file } => {
+            Action::Show {
+                id,
+                open,
+                identity: file,
+            } => {
                 let letters = deadletter::find(&*place.log, &[id]).map_err(failure)?;
                 for letter in &letters {
                     let mut shown = deadletter::shown(letter);
                     if open {
-                        let original = crate::seal::open(&identity(file.clone())?, &letter.sealed).map_err(|error| {
-                            Failure::new("seal", 2, error.to_string(), "original", "name the identity it was sealed for")
-                        })?;
+                        let original = crate::seal::open(&identity(file.clone())?, &letter.sealed)
+                            .map_err(|error| {
+                                Failure::new(
+                                    "seal",
+                                    2,
+                                    error.to_string(),
+                                    "original",
+                                    "name the identity it was sealed for",
+                                )
+                            })?;
                         shown["original"] = String::from_utf8_lossy(&original).into_owned().into();
                     }
                     if global.is_json() {
                         say(&shown);
                     } else {
-                        print(&format!("{}\n", serde_json::to_string_pretty(&shown).unwrap_or_default()));
+                        print(&format!(
+                            "{}\n",
+                            serde_json::to_string_pretty(&shown).unwrap_or_default()
+                        ));
                     }
                 }
                 Ok(0)
             }
-            Action::Replay { ids, identity: file } => {
+            Action::Replay {
+                ids,
+                identity: file,
+            } => {
                 let letters = deadletter::find(&*place.log, &ids).map_err(failure)?;
                 let recipient = super::ingest::recipient(&config.deadletter.recipient)?;
                 let with = Replay {
@@ -125,11 +153,19 @@ impl Deadletter {
 fn failure(error: DeadLetterError) -> Failure {
     match error {
         DeadLetterError::Fault(fault) => fault.into(),
-        DeadLetterError::Seal { .. } => {
-            Failure::new("seal", 2, error.to_string(), "identity", "name the identity it was sealed for with --identity")
-        }
-        DeadLetterError::Refused(_) => {
-            Failure::new("not_found", 1, error.to_string(), "deadletter", "`cairn deadletter list` shows what there is")
-        }
+        DeadLetterError::Seal { .. } => Failure::new(
+            "seal",
+            2,
+            error.to_string(),
+            "identity",
+            "name the identity it was sealed for with --identity",
+        ),
+        DeadLetterError::Refused(_) => Failure::new(
+            "not_found",
+            1,
+            error.to_string(),
+            "deadletter",
+            "`cairn deadletter list` shows what there is",
+        ),
     }
 }

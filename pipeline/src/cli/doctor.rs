@@ -27,9 +27,16 @@ impl Doctor {
                 Err((detail, remedy)) => (false, detail.clone(), remedy.clone()),
             };
             if global.is_json() {
-                say(&serde_json::json!({"check": check.name, "ok": ok, "detail": detail, "remedy": remedy}));
+                say(
+                    &serde_json::json!({"check": check.name, "ok": ok, "detail": detail, "remedy": remedy}),
+                );
             } else {
-                table.row(vec![check.name.to_owned(), if ok { "ok" } else { "FAILS" }.to_owned(), detail, remedy]);
+                table.row(vec![
+                    check.name.to_owned(),
+                    if ok { "ok" } else { "FAILS" }.to_owned(),
+                    detail,
+                    remedy,
+                ]);
             }
         }
         if !global.is_json() {
@@ -43,12 +50,18 @@ impl Doctor {
 fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
     let mut add = |name, result: Result<String, Failure>| {
         let exit = result.as_ref().err().map_or(0, |failure| failure.exit);
-        checks.push(Check { name, result: result.map_err(|failure| (failure.message, failure.remedy)) });
+        checks.push(Check {
+            name,
+            result: result.map_err(|failure| (failure.message, failure.remedy)),
+        });
         exit
     };
     let mut config = match global.load() {
         Ok(config) => {
-            add("configuration", Ok(format!("{} settings", crate::config::describe().len())));
+            add(
+                "configuration",
+                Ok(format!("{} settings", crate::config::describe().len())),
+            );
             config
         }
         Err(failure) => return add("configuration", Err(failure)),
@@ -56,7 +69,15 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
     let key = super::init::complete(&mut config).and_then(|()| {
         seal::seal(&config.deadletter.recipient, b"a test")
             .map(|_| config.deadletter.recipient.clone())
-            .map_err(|error| Failure::new("seal", 2, error.to_string(), "deadletter.recipient", "run `cairn init` for a new key"))
+            .map_err(|error| {
+                Failure::new(
+                    "seal",
+                    2,
+                    error.to_string(),
+                    "deadletter.recipient",
+                    "run `cairn init` for a new key",
+                )
+            })
     });
     let mut worst = add("dead letter key", key);
     let place = match connect::open(&config.log) {
@@ -72,13 +93,17 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
     };
     let topics = place.log.topics().map_err(Failure::from).and_then(|found| {
         let wanted = connect::wanted_topics(&config.log, &config.runtime.tenants);
-        let missing: Vec<&str> =
-            wanted.iter().map(|spec| spec.name.as_str()).filter(|name| !found.contains_key(*name)).collect();
+        let missing: Vec<&str> = wanted
+            .iter()
+            .map(|spec| spec.name.as_str())
+            .filter(|name| !found.contains_key(*name))
+            .collect();
         match missing.first() {
             None => Ok(format!("{} topics", wanted.len())),
-            Some(first) if place.log.kind() == "embedded" => {
-                Ok(format!("{} topics to be created at the first use, {first} among them", missing.len()))
-            }
+            Some(first) if place.log.kind() == "embedded" => Ok(format!(
+                "{} topics to be created at the first use, {first} among them",
+                missing.len()
+            )),
             Some(first) => Err(Failure::new(
                 "topics",
                 1,
@@ -90,9 +115,15 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
     });
     let has_topics = topics.is_ok();
     worst = worst.max(add("topics", topics));
-    let schema = cairn_topics::catalogue().iter().find_map(|topic| Some((topic.subject()?, topic.entry()?.schema)));
+    let schema = cairn_topics::catalogue()
+        .iter()
+        .find_map(|topic| Some((topic.subject()?, topic.entry()?.schema)));
     if let Some((subject, schema)) = schema {
-        let registry = place.registry.id_of(&subject, schema).map(|id| format!("{subject} is schema {id}")).map_err(Failure::from);
+        let registry = place
+            .registry
+            .id_of(&subject, schema)
+            .map(|id| format!("{subject} is schema {id}"))
+            .map_err(Failure::from);
         worst = worst.max(add("schema registry", registry));
     }
     if has_topics {

@@ -46,7 +46,8 @@ impl Ingest {
         options.format = self.format;
         options.mapping = self.map.as_deref().map(mapping).transpose()?;
         options.run_id = self.run_id;
-        options.config = settings::parse(&self.set).map_err(|refusal| Failure::usage(refusal.0, "see `cairn ingest --help`"))?;
+        options.config = settings::parse(&self.set)
+            .map_err(|refusal| Failure::usage(refusal.0, "see `cairn ingest --help`"))?;
         options.tenant = self.tenant;
         options.app_id.clone_from(&config.log.app_id);
         let stop = Arc::new(AtomicBool::new(false));
@@ -54,15 +55,28 @@ impl Ingest {
             drop(signal_hook::flag::register(signal, stop.clone()));
         }
         let bar = bar();
-        let summaries = ingest::ingest(&*place.log, &*place.registry, &options, &mut |step: &Step<'_>| {
-            bar.set_position(step.bytes);
-            bar.set_message(format!("{}: {} events", short(step.source), step.events));
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let summaries = ingest::ingest(
+            &*place.log,
+            &*place.registry,
+            &options,
+            &mut |step: &Step<'_>| {
+                bar.set_position(step.bytes);
+                bar.set_message(format!("{}: {} events", short(step.source), step.events));
+                if stop.load(Ordering::Relaxed) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        );
         bar.finish_and_clear();
         let summaries = summaries.map_err(failure)?;
         report(global, &summaries);
-        Ok(if summaries.iter().any(|summary| summary.rejected > 0) { 3 } else { 0 })
+        Ok(if summaries.iter().any(|summary| summary.rejected > 0) {
+            3
+        } else {
+            0
+        })
     }
 }
 
@@ -82,17 +96,37 @@ fn short(name: &str) -> &str {
 /// The recipient of dead letters.
 pub(super) fn recipient(text: &str) -> Result<Recipient, Failure> {
     text.parse::<Recipient>().map_err(|error| {
-        Failure::new("seal", 2, error.to_string(), "deadletter.recipient", "run `cairn init` for a new key")
+        Failure::new(
+            "seal",
+            2,
+            error.to_string(),
+            "deadletter.recipient",
+            "run `cairn init` for a new key",
+        )
     })
 }
 
 /// A mapping file, read.
 pub(super) fn mapping(file: &Path) -> Result<Arc<Mapping>, Failure> {
     let place = file.display().to_string();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::new("io", 2, error.to_string(), place.clone(), "name an existing file"))?;
-    let mapping = Mapping::parse(&text)
-        .map_err(|refusal| Failure::new("mapping", 2, refusal.0, place, "docs/mapping.md shows every member"))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::new(
+            "io",
+            2,
+            error.to_string(),
+            place.clone(),
+            "name an existing file",
+        )
+    })?;
+    let mapping = Mapping::parse(&text).map_err(|refusal| {
+        Failure::new(
+            "mapping",
+            2,
+            refusal.0,
+            place,
+            "docs/mapping.md shows every member",
+        )
+    })?;
     Ok(Arc::new(mapping))
 }
 
@@ -102,7 +136,13 @@ pub(super) fn failure(error: IngestError) -> Failure {
         IngestError::Fault(fault) => fault.into(),
         other => {
             let exit = other.exit_code();
-            Failure::new("ingest", exit, other.to_string(), "ingest", "what was committed stays; the same command goes on")
+            Failure::new(
+                "ingest",
+                exit,
+                other.to_string(),
+                "ingest",
+                "what was committed stays; the same command goes on",
+            )
         }
     }
 }
@@ -114,9 +154,22 @@ fn report(global: &Global, summaries: &[SourceSummary]) {
         }
         return;
     }
-    let mut table = Table::new(&["source", "format", "runs", "read", "accepted", "duplicate", "rejected", "why"]);
+    let mut table = Table::new(&[
+        "source",
+        "format",
+        "runs",
+        "read",
+        "accepted",
+        "duplicate",
+        "rejected",
+        "why",
+    ]);
     for summary in summaries {
-        let mut why: Vec<String> = summary.errors.iter().map(|(class, count)| format!("{class} × {count}")).collect();
+        let mut why: Vec<String> = summary
+            .errors
+            .iter()
+            .map(|(class, count)| format!("{class} × {count}"))
+            .collect();
         why.extend(summary.skipped.clone());
         table.row(vec![
             summary.source.clone(),

@@ -34,7 +34,9 @@ impl Init {
         };
         let recipient = create(data, &identity_file)?;
         if global.is_json() {
-            say(&serde_json::json!({"data": data, "config": file, "identity": identity_file, "recipient": recipient}));
+            say(
+                &serde_json::json!({"data": data, "config": file, "identity": identity_file, "recipient": recipient}),
+            );
         } else {
             print(&format!(
                 "{}\n  configuration  {}\n  identity       {} (opens dead letters; keep it off the machines that run the pipeline)\n\
@@ -63,9 +65,16 @@ pub fn complete(config: &mut Config) -> Result<(), Failure> {
         return Ok(());
     }
     config.deadletter.recipient = if identity_file.exists() {
-        let text = std::fs::read_to_string(&identity_file).map_err(|error| cannot(&identity_file, &error))?;
+        let text = std::fs::read_to_string(&identity_file)
+            .map_err(|error| cannot(&identity_file, &error))?;
         let identity = seal::Identity::from_file(&text).map_err(|error| {
-            Failure::new("identity", 2, error.to_string(), identity_file.display().to_string(), "name the right file with deadletter.identity")
+            Failure::new(
+                "identity",
+                2,
+                error.to_string(),
+                identity_file.display().to_string(),
+                "name the right file with deadletter.identity",
+            )
         })?;
         identity.recipient()
     } else {
@@ -81,13 +90,25 @@ fn identity_path(data: &Path) -> Result<PathBuf, Failure> {
         .display()
         .to_string()
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     let home = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))
         .ok_or_else(|| {
-            Failure::new("identity", 2, "neither HOME nor XDG_CONFIG_HOME is set", "environment", "name a file with deadletter.identity")
+            Failure::new(
+                "identity",
+                2,
+                "neither HOME nor XDG_CONFIG_HOME is set",
+                "environment",
+                "name a file with deadletter.identity",
+            )
         })?;
     Ok(home.join("cairn").join(format!("identity{name}.txt")))
 }
@@ -99,7 +120,8 @@ fn create(data: &Path, identity_file: &Path) -> Result<String, Failure> {
     if let Some(parent) = identity_file.parent() {
         std::fs::create_dir_all(parent).map_err(|error| cannot(parent, &error))?;
     }
-    write_private(identity_file, &identity.to_file()).map_err(|error| cannot(identity_file, &error))?;
+    write_private(identity_file, &identity.to_file())
+        .map_err(|error| cannot(identity_file, &error))?;
     let recipient = identity.recipient();
     let file = data.join("cairn.yaml");
     if !file.exists() {
@@ -124,7 +146,9 @@ fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
 
 /// The configuration with every setting as a comment, and the two that differ from the defaults.
 fn commented(recipient: &str, identity_file: &Path) -> String {
-    let mut text = String::from("# Cairn's configuration. Every setting is here with its default; remove the # to change one.\n");
+    let mut text = String::from(
+        "# Cairn's configuration. Every setting is here with its default; remove the # to change one.\n",
+    );
     let mut group = String::new();
     for (path, _, default, meaning) in describe() {
         let parts: Vec<&str> = path.split('.').collect();
@@ -150,7 +174,11 @@ fn commented(recipient: &str, identity_file: &Path) -> String {
         match value {
             Some(value) => text.push_str(&format!("{}{name}: {value}\n", "  ".repeat(depth))),
             None => {
-                let default = if default == "(empty)" { "\"\"".to_owned() } else { default };
+                let default = if default == "(empty)" {
+                    "\"\"".to_owned()
+                } else {
+                    default
+                };
                 text.push_str(&format!("# {}{name}: {default}\n", "  ".repeat(depth)));
             }
         }

@@ -113,7 +113,13 @@ impl Failure {
         place: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { code, exit, message: message.into(), place: place.into(), remedy: remedy.into() }
+        Self {
+            code,
+            exit,
+            message: message.into(),
+            place: place.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// Wrong usage.
@@ -133,9 +139,21 @@ impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let (code, exit, remedy) = match &fault {
             Fault::Config(_) => ("config", 2, "see the message"),
-            Fault::Unreachable(_) => ("unreachable", 4, "start it, or check the address; `cairn doctor` tells more"),
-            Fault::Fenced(_) => ("fenced", 5, "stop the other one, or give this one its own --data or --instance-id"),
-            Fault::Abort(_) | Fault::Unknown(_) => ("transaction", 4, "run the command again: nothing was written twice"),
+            Fault::Unreachable(_) => (
+                "unreachable",
+                4,
+                "start it, or check the address; `cairn doctor` tells more",
+            ),
+            Fault::Fenced(_) => (
+                "fenced",
+                5,
+                "stop the other one, or give this one its own --data or --instance-id",
+            ),
+            Fault::Abort(_) | Fault::Unknown(_) => (
+                "transaction",
+                4,
+                "run the command again: nothing was written twice",
+            ),
         };
         Self::new(code, exit, fault.to_string(), "log", remedy)
     }
@@ -173,7 +191,13 @@ pub fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit),
         Err(failure) => {
             if global.json {
-                let Failure { code, message, place, remedy, .. } = &failure;
+                let Failure {
+                    code,
+                    message,
+                    place,
+                    remedy,
+                    ..
+                } = &failure;
                 let error = serde_json::json!({"error": {"code": code, "message": message, "where": place, "remedy": remedy}});
                 println!("{error}");
             }
@@ -214,7 +238,10 @@ impl Global {
         }
         for setting in &self.settings {
             let (name, value) = setting.split_once('=').ok_or_else(|| {
-                Failure::usage(format!("--setting {setting} has no ="), "write --setting NAME=VALUE")
+                Failure::usage(
+                    format!("--setting {setting} has no ="),
+                    "write --setting NAME=VALUE",
+                )
             })?;
             flags.push((name.to_owned(), value.to_owned()));
         }

@@ -17,7 +17,12 @@ pub struct Run {
     #[arg(long, value_name = "OPS", value_delimiter = ',')]
     only: Vec<String>,
     /// Name of this instance, stable across restarts: it takes its partitions back at once
-    #[arg(long, env = "CAIRN_INSTANCE_ID", default_value = "a", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "CAIRN_INSTANCE_ID",
+        default_value = "a",
+        value_name = "NAME"
+    )]
     instance_id: String,
     /// Work off what ingress holds now and all that it causes, then exit
     #[arg(long)]
@@ -31,9 +36,16 @@ impl Run {
     pub(super) fn run(self, global: &Global) -> Outcome {
         let (config, place) = global.open()?;
         let metrics = Arc::new(Metrics::new());
-        let service = Service::new(&config, place.clone(), metrics.clone(), self.instance_id, &self.only)?;
+        let service = Service::new(
+            &config,
+            place.clone(),
+            metrics.clone(),
+            self.instance_id,
+            &self.only,
+        )?;
         if self.drain {
-            let timeout = Duration::from_secs(self.timeout_s.unwrap_or(config.runtime.drain_timeout_s));
+            let timeout =
+                Duration::from_secs(self.timeout_s.unwrap_or(config.runtime.drain_timeout_s));
             let drained = service.drain(timeout)?;
             report(global, &drained);
             return Ok(0);
@@ -41,7 +53,13 @@ impl Run {
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             signal_hook::flag::register(signal, stop.clone()).map_err(|error| {
-                Failure::new("signals", 2, error.to_string(), "process", "run it where signals can be handled")
+                Failure::new(
+                    "signals",
+                    2,
+                    error.to_string(),
+                    "process",
+                    "run it where signals can be handled",
+                )
             })?;
         }
         let gateway = gateway::start(&config, &place, metrics, service.ready.clone())?;
@@ -75,7 +93,12 @@ fn report(global: &Global, drained: &Drained) {
     }
     let mut table = Table::new(&["operator", "in", "out", "late", "dead"]);
     for (name, counts) in &drained.operators {
-        let cells = [counts.records_in, counts.records_out, counts.late, counts.dead];
+        let cells = [
+            counts.records_in,
+            counts.records_out,
+            counts.late,
+            counts.dead,
+        ];
         let mut row = vec![name.clone()];
         row.extend(cells.iter().map(u64::to_string));
         table.row(row);

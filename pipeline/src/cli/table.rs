@@ -10,7 +10,10 @@ impl Table {
     /// An empty table.
     #[must_use]
     pub fn new(heads: &[&str]) -> Self {
-        Self { heads: heads.iter().map(|head| (*head).to_owned()).collect(), rows: Vec::new() }
+        Self {
+            heads: heads.iter().map(|head| (*head).to_owned()).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -26,12 +29,19 @@ impl Table {
         let is_number = |column: usize| {
             self.rows.iter().all(|row| {
                 let text = cell(row, column);
-                text.is_empty() || text == "–" || text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.')
+                text.is_empty()
+                    || text == "–"
+                    || text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.')
             })
         };
         let widths: Vec<usize> = (0..columns)
             .map(|column| {
-                let longest = self.rows.iter().map(|row| cell(row, column).chars().count()).max().unwrap_or(0);
+                let longest = self
+                    .rows
+                    .iter()
+                    .map(|row| cell(row, column).chars().count())
+                    .max()
+                    .unwrap_or(0);
                 longest.max(self.heads[column].chars().count())
             })
             .collect();

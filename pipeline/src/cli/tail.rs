@@ -26,7 +26,9 @@ impl Tail {
         let (_, place) = global.open()?;
         let topics = place.log.topics()?;
         if !topics.contains_key(&self.topic) {
-            let nearest = topics.keys().min_by_key(|name| strsim::damerau_levenshtein(name, &self.topic));
+            let nearest = topics
+                .keys()
+                .min_by_key(|name| strsim::damerau_levenshtein(name, &self.topic));
             return Err(Failure::new(
                 "unknown_topic",
                 2,
@@ -41,14 +43,26 @@ impl Tail {
         let (first, end) = look.ends(&self.topic)?;
         let mut from = if self.from_start { first } else { end.clone() };
         loop {
-            if self.until_end && from.iter().all(|(place, next)| end.get(place).is_none_or(|end| next >= end)) {
+            if self.until_end
+                && from
+                    .iter()
+                    .all(|(place, next)| end.get(place).is_none_or(|end| next >= end))
+            {
                 return Ok(0);
             }
             let (records, next) = look.read(&from, Duration::from_millis(500))?;
             for record in records {
-                let is_later = self.until_end && end.get(&record.place()).is_some_and(|end| record.offset >= *end);
+                let is_later = self.until_end
+                    && end
+                        .get(&record.place())
+                        .is_some_and(|end| record.offset >= *end);
                 let key = record.key.as_deref().map(String::from_utf8_lossy);
-                if is_later || self.key.as_deref().is_some_and(|wanted| key.as_deref() != Some(wanted)) {
+                if is_later
+                    || self
+                        .key
+                        .as_deref()
+                        .is_some_and(|wanted| key.as_deref() != Some(wanted))
+                {
                     continue;
                 }
                 if global.is_json() {
@@ -56,7 +70,10 @@ impl Tail {
                 } else {
                     let value = look.value(&record);
                     let key = key.as_deref().unwrap_or("–");
-                    print(&format!("{}[{}]@{} {key} {value}\n", record.topic, record.partition, record.offset));
+                    print(&format!(
+                        "{}[{}]@{} {key} {value}\n",
+                        record.topic, record.partition, record.offset
+                    ));
                 }
             }
             from = next;

@@ -33,7 +33,10 @@ impl Topics {
             Action::Diff => diff(global),
             Action::Asyncapi => {
                 let document = cairn_topics::asyncapi();
-                print(&format!("{}\n", serde_json::to_string_pretty(&document).unwrap_or_default()));
+                print(&format!(
+                    "{}\n",
+                    serde_json::to_string_pretty(&document).unwrap_or_default()
+                ));
                 Ok(0)
             }
         }
@@ -41,12 +44,25 @@ impl Topics {
 }
 
 fn list(global: &Global) -> Outcome {
-    let mut table = Table::new(&["topic", "family", "partitioned by", "record key", "partitions", "kept", "schema", "written by"]);
+    let mut table = Table::new(&[
+        "topic",
+        "family",
+        "partitioned by",
+        "record key",
+        "partitions",
+        "kept",
+        "schema",
+        "written by",
+    ]);
     for topic in cairn_topics::catalogue() {
         let kept = match topic.cleanup {
             cairn_topics::Cleanup::Compact => "compacted".to_owned(),
-            cairn_topics::Cleanup::Delete { retention_ms } if retention_ms < 0 => "for ever".to_owned(),
-            cairn_topics::Cleanup::Delete { retention_ms } => format!("{} days", retention_ms / 86_400_000),
+            cairn_topics::Cleanup::Delete { retention_ms } if retention_ms < 0 => {
+                "for ever".to_owned()
+            }
+            cairn_topics::Cleanup::Delete { retention_ms } => {
+                format!("{} days", retention_ms / 86_400_000)
+            }
         };
         let schema = topic.entry().map_or("JSON", |entry| entry.record);
         if global.is_json() {
@@ -81,12 +97,19 @@ fn apply(global: &Global) -> Outcome {
     for topic in cairn_topics::catalogue() {
         let Some(entry) = topic.entry() else { continue };
         let names: Vec<String> = if topic.family == cairn_topics::Family::Ingress {
-            config.runtime.tenants.iter().map(|tenant| cairn_topics::ingress_name(tenant, topic.name)).collect()
+            config
+                .runtime
+                .tenants
+                .iter()
+                .map(|tenant| cairn_topics::ingress_name(tenant, topic.name))
+                .collect()
         } else {
             vec![topic.name.to_owned()]
         };
         for name in names {
-            place.registry.id_of(&cairn_avro::contract::subject(&name), entry.schema)?;
+            place
+                .registry
+                .id_of(&cairn_avro::contract::subject(&name), entry.schema)?;
             subjects += 1;
         }
     }
@@ -96,7 +119,10 @@ fn apply(global: &Global) -> Outcome {
         for name in &created {
             print(&format!("created {name}\n"));
         }
-        print(&format!("{} topics created, {subjects} schemas registered\n", created.len()));
+        print(&format!(
+            "{} topics created, {subjects} schemas registered\n",
+            created.len()
+        ));
     }
     Ok(0)
 }
@@ -109,7 +135,11 @@ fn diff(global: &Global) -> Outcome {
     let mut differences = Vec::new();
     for spec in &wanted {
         match found.get(&spec.name) {
-            None => differences.push((spec.name.clone(), "missing".to_owned(), "run `cairn topics apply`")),
+            None => differences.push((
+                spec.name.clone(),
+                "missing".to_owned(),
+                "run `cairn topics apply`",
+            )),
             Some(state) => {
                 if state.partitions != spec.partitions {
                     differences.push((
@@ -121,14 +151,20 @@ fn diff(global: &Global) -> Outcome {
                 if state.cleanup != spec.cleanup {
                     differences.push((
                         spec.name.clone(),
-                        format!("kept as {:?}, the catalogue says {:?}", state.cleanup, spec.cleanup),
+                        format!(
+                            "kept as {:?}, the catalogue says {:?}",
+                            state.cleanup, spec.cleanup
+                        ),
                         "alter the topic's configuration",
                     ));
                 }
                 if state.append_time != spec.append_time {
                     differences.push((
                         spec.name.clone(),
-                        format!("append time {}, the catalogue says {}", state.append_time, spec.append_time),
+                        format!(
+                            "append time {}, the catalogue says {}",
+                            state.append_time, spec.append_time
+                        ),
                         "set message.timestamp.type",
                     ));
                 }
@@ -153,11 +189,19 @@ fn diff(global: &Global) -> Outcome {
         if global.is_json() {
             say(&serde_json::json!({"topic": topic, "difference": difference, "remedy": remedy}));
         } else {
-            table.row(vec![topic.clone(), difference.clone(), (*remedy).to_owned()]);
+            table.row(vec![
+                topic.clone(),
+                difference.clone(),
+                (*remedy).to_owned(),
+            ]);
         }
     }
     if !global.is_json() {
-        print(&if differences.is_empty() { "no difference\n".to_owned() } else { table.text() });
+        print(&if differences.is_empty() {
+            "no difference\n".to_owned()
+        } else {
+            table.text()
+        });
     }
     Ok(u8::from(!differences.is_empty()))
 }

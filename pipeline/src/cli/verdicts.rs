@@ -20,7 +20,11 @@ impl Verdicts {
         let mut look = Look::new(&place)?;
         let verdicts: Vec<Value> = all(&mut look)?
             .into_iter()
-            .filter(|verdict| self.run.as_deref().is_none_or(|run| verdict["run_id"] == run))
+            .filter(|verdict| {
+                self.run
+                    .as_deref()
+                    .is_none_or(|run| verdict["run_id"] == run)
+            })
             .collect();
         if global.is_json() {
             verdicts.iter().map(shape).for_each(|verdict| say(&verdict));
@@ -38,7 +42,12 @@ pub(super) fn all(look: &mut Look) -> Result<Vec<Value>, Failure> {
     let mut found = Vec::new();
     look.all("breaker.verdicts", |look, record| {
         let value = look.value(&record);
-        found.push((value["run_id"].as_str().unwrap_or_default().to_owned(), record.partition, record.offset, value));
+        found.push((
+            value["run_id"].as_str().unwrap_or_default().to_owned(),
+            record.partition,
+            record.offset,
+            value,
+        ));
         Ok(())
     })?;
     found.sort_by(|a, b| (&a.0, a.1, a.2).cmp(&(&b.0, b.1, b.2)));
@@ -51,7 +60,16 @@ pub(super) fn shape(verdict: &Value) -> Value {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|o| (format!("{}/{}", o["topic"].as_str().unwrap_or_default(), o["partition"]), o["offset"].clone()))
+        .map(|o| {
+            (
+                format!(
+                    "{}/{}",
+                    o["topic"].as_str().unwrap_or_default(),
+                    o["partition"]
+                ),
+                o["offset"].clone(),
+            )
+        })
         .collect();
     json!({
         "run_id": verdict["run_id"], "attempt": verdict["attempt"], "at_step": verdict["at_step"],
@@ -66,10 +84,23 @@ pub(super) fn shape(verdict: &Value) -> Value {
 
 /// Verdicts as a table with their sentences.
 pub(super) fn text(verdicts: &[Value]) -> String {
-    let mut table = Table::new(&["run", "step", "state", "cause", "onset", "slope", "threshold", "why"]);
+    let mut table = Table::new(&[
+        "run",
+        "step",
+        "state",
+        "cause",
+        "onset",
+        "slope",
+        "threshold",
+        "why",
+    ]);
     for verdict in verdicts {
         let word = |name: &str| verdict[name].as_str().unwrap_or("–").to_owned();
-        let whole = |name: &str| verdict[name].as_i64().map_or("–".to_owned(), |value| value.to_string());
+        let whole = |name: &str| {
+            verdict[name]
+                .as_i64()
+                .map_or("–".to_owned(), |value| value.to_string())
+        };
         table.row(vec![
             word("run_id"),
             whole("at_step"),

@@ -3,9 +3,22 @@
 use super::ConfigError;
 use serde_yaml_ng::Value;
 
-/// Variables of this program that are no settings.
-pub(super) const NOT_SETTINGS: [&str; 6] =
-    ["CAIRN_CONFIG", "CAIRN_DATA", "CAIRN_KAFKA", "CAIRN_REGISTRY", "CAIRN_IDENTITY", "CAIRN_INSTANCE_ID"];
+/// Variables of this program that are no settings: flags of the command, and what its tests understand.
+pub(super) const NOT_SETTINGS: [&str; 13] = [
+    "CAIRN_CONFIG",
+    "CAIRN_DATA",
+    "CAIRN_IDENTITY",
+    "CAIRN_INSTANCE_ID",
+    "CAIRN_KAFKA",
+    "CAIRN_KEEP_VERSION",
+    "CAIRN_PYTHON",
+    "CAIRN_REGISTRY",
+    "CAIRN_REQUIRE_ALL",
+    "CAIRN_SERVERS_DIR",
+    "CAIRN_SHARED",
+    "CAIRN_UPDATE_GOLDEN",
+    "CAIRN_VENV",
+];
 
 /// Leaves of the tree with their values, in order of their names. A list, and a map that users fill, is one leaf.
 pub(super) fn leaves(tree: &Value) -> Vec<(String, Value)> {
@@ -18,7 +31,11 @@ fn walk(tree: &Value, prefix: &str, found: &mut Vec<(String, Value)>) {
     match tree {
         Value::Mapping(map) if !map.is_empty() => {
             for (key, value) in map {
-                walk(value, &join(prefix, key.as_str().unwrap_or_default()), found);
+                walk(
+                    value,
+                    &join(prefix, key.as_str().unwrap_or_default()),
+                    found,
+                );
             }
         }
         leaf => found.push((prefix.to_owned(), leaf.clone())),
@@ -33,10 +50,19 @@ pub(super) fn overlay(
     prefix: &str,
     place: &str,
 ) -> Result<(), ConfigError> {
-    let (Value::Mapping(said), Value::Mapping(tree_map), Value::Mapping(default_map)) = (said, &mut *tree, defaults) else {
+    let (Value::Mapping(said), Value::Mapping(tree_map), Value::Mapping(default_map)) =
+        (said, &mut *tree, defaults)
+    else {
         return Err(ConfigError {
             place: place.to_owned(),
-            problem: format!("{} is a group of settings, not a value", if prefix.is_empty() { "the file" } else { prefix }),
+            problem: format!(
+                "{} is a group of settings, not a value",
+                if prefix.is_empty() {
+                    "the file"
+                } else {
+                    prefix
+                }
+            ),
             remedy: "indent its settings below it".to_owned(),
         });
     };
@@ -48,7 +74,9 @@ pub(super) fn overlay(
         };
         match default {
             Value::Mapping(inner) if !inner.is_empty() => {
-                let slot = tree_map.get_mut(key).expect("the tree has what the defaults have");
+                let slot = tree_map
+                    .get_mut(key)
+                    .expect("the tree has what the defaults have");
                 overlay(slot, value, default, &path, place)?;
             }
             _ => {
@@ -77,22 +105,37 @@ pub(super) fn to_variable(path: &str) -> String {
 }
 
 /// Sets one leaf from text, read as YAML; a text setting takes the text as it is.
-pub(super) fn set(tree: &mut Value, defaults: &Value, path: &str, text: &str, place: &str) -> Result<(), ConfigError> {
+pub(super) fn set(
+    tree: &mut Value,
+    defaults: &Value,
+    path: &str,
+    text: &str,
+    place: &str,
+) -> Result<(), ConfigError> {
     let paths = leaves(defaults);
     let Some((_, default)) = paths.iter().find(|(name, _)| name == path) else {
-        return Err(unknown(path, paths.into_iter().map(|(name, _)| name).collect(), place));
+        return Err(unknown(
+            path,
+            paths.into_iter().map(|(name, _)| name).collect(),
+            place,
+        ));
     };
     let value = match default {
         Value::String(_) => Value::String(text.to_owned()),
         _ => serde_yaml_ng::from_str(text).map_err(|error| ConfigError {
             place: place.to_owned(),
             problem: error.to_string(),
-            remedy: format!("{path} is read as YAML; its default is {}", compact(default)),
+            remedy: format!(
+                "{path} is read as YAML; its default is {}",
+                compact(default)
+            ),
         })?,
     };
     let mut slot = tree;
     for part in path.split('.') {
-        slot = slot.get_mut(part).expect("the tree has what the defaults have");
+        slot = slot
+            .get_mut(part)
+            .expect("the tree has what the defaults have");
     }
     *slot = value;
     Ok(())
@@ -108,15 +151,25 @@ pub(super) fn compact(value: &Value) -> String {
 }
 
 fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
+    }
 }
 
 fn defaults_of(prefix: &str, map: &serde_yaml_ng::Mapping) -> Vec<String> {
-    map.keys().filter_map(|key| key.as_str()).map(|name| join(prefix, name)).collect()
+    map.keys()
+        .filter_map(|key| key.as_str())
+        .map(|name| join(prefix, name))
+        .collect()
 }
 
 fn unknown(name: &str, known: Vec<String>, place: &str) -> ConfigError {
-    let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name)).cloned();
+    let nearest = known
+        .iter()
+        .min_by_key(|known| strsim::damerau_levenshtein(known, name))
+        .cloned();
     ConfigError {
         place: place.to_owned(),
         problem: format!("there is no setting {name}"),

@@ -6,8 +6,8 @@
 
 use crate::config::Config;
 use crate::connect::Place;
-use crate::metrics::wall_time_ms;
 use crate::metrics::Metrics;
+use crate::metrics::wall_time_ms;
 use crate::runtime::encode::Encoder;
 use axum::body::Bytes;
 use axum::http::{StatusCode, header};
@@ -48,10 +48,18 @@ impl Inbox {
     /// Hands over a body and waits for the commit.
     pub(super) async fn take(&self, body: Bytes, traceparent: Option<String>) -> Response {
         let (reply, answer) = oneshot::channel();
-        match self.0.try_send(Request { body, traceparent, reply }) {
+        match self.0.try_send(Request {
+            body,
+            traceparent,
+            reply,
+        }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], "the queue is full; come back in a second\n")
+                return (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    [(header::RETRY_AFTER, "1")],
+                    "the queue is full; come back in a second\n",
+                )
                     .into_response();
             }
             Err(TrySendError::Disconnected(_)) => return unavailable("the writer has stopped"),
@@ -64,7 +72,11 @@ impl Inbox {
                     .map(|(line, fault)| json!({"line": line, "class": fault.class, "text": fault.text}))
                     .collect();
                 let body = json!({"accepted": taken.accepted, "rejected": taken.rejected, "errors": faults});
-                let status = if taken.accepted == 0 && taken.rejected > 0 { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+                let status = if taken.accepted == 0 && taken.rejected > 0 {
+                    StatusCode::BAD_REQUEST
+                } else {
+                    StatusCode::OK
+                };
                 (status, axum::Json(body)).into_response()
             }
             Ok(Err(fault)) => unavailable(&fault.to_string()),
@@ -75,7 +87,12 @@ impl Inbox {
 
 fn unavailable(why: &str) -> Response {
     let body = json!({"error": {"code": "unreachable", "message": why, "where": "log", "remedy": "send it again: nothing was taken"}});
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], axum::Json(body)).into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        [(header::RETRY_AFTER, "1")],
+        axum::Json(body),
+    )
+        .into_response()
 }
 
 /// Starts the writer's thread; it opens its session with the first request.
@@ -83,7 +100,14 @@ pub(super) fn start(config: &Config, place: &Place) -> Inbox {
     let (inbox, requests) = sync_channel(QUEUE_MAX);
     let (config, place) = (config.clone(), place.clone());
     // The session is opened on the writer's thread and never leaves it.
-    std::thread::spawn(move || Writer { config, place, open: None }.work(&requests));
+    std::thread::spawn(move || {
+        Writer {
+            config,
+            place,
+            open: None,
+        }
+        .work(&requests)
+    });
     Inbox(inbox)
 }
 
@@ -117,10 +141,17 @@ impl Writer {
             })?;
             let topics = self.place.log.topics()?;
             let metrics = Arc::new(Metrics::new());
-            let encoder = Encoder::new(self.place.registry.clone(), &topics, &self.config.deadletter, metrics)?;
+            let encoder = Encoder::new(
+                self.place.registry.clone(),
+                &topics,
+                &self.config.deadletter,
+                metrics,
+            )?;
             self.open = Some((session, encoder));
         }
-        let Some((session, encoder)) = &mut self.open else { return Err(Fault::Unknown("no session".to_owned())) };
+        let Some((session, encoder)) = &mut self.open else {
+            return Err(Fault::Unknown("no session".to_owned()));
+        };
         let mut taken = Taken::default();
         for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -146,24 +177,39 @@ impl Writer {
     }
 }
 
-fn event(encoder: &Encoder, line: &[u8], traceparent: Option<&str>) -> Result<Result<Outgoing, Fault>, Rejection> {
-    let mut parsed =
-        cairn_avro::json::line(line).map_err(|fault| Rejection::new(fault.class.code(), fault.text))?;
+fn event(
+    encoder: &Encoder,
+    line: &[u8],
+    traceparent: Option<&str>,
+) -> Result<Result<Outgoing, Fault>, Rejection> {
+    let mut parsed = cairn_avro::json::line(line)
+        .map_err(|fault| Rejection::new(fault.class.code(), fault.text))?;
     admit::check(parsed.topic, &mut parsed.payload)?;
     let tenant = cairn_topics::DEFAULT_TENANT;
     let key = run_key(tenant, parsed.payload.run_id());
-    Ok(encoder.payload(&ingress_name(tenant, parsed.topic), &key, &parsed.payload).map(|mut record| {
-        if let Some(event_id) = parsed.event_id {
-            record.headers.push(("event_id".to_owned(), event_id.into_bytes()));
-        }
-        if let Some(traceparent) = traceparent {
-            record.headers.push(("traceparent".to_owned(), traceparent.as_bytes().to_vec()));
-        }
-        record
-    }))
+    Ok(encoder
+        .payload(&ingress_name(tenant, parsed.topic), &key, &parsed.payload)
+        .map(|mut record| {
+            if let Some(event_id) = parsed.event_id {
+                record
+                    .headers
+                    .push(("event_id".to_owned(), event_id.into_bytes()));
+            }
+            if let Some(traceparent) = traceparent {
+                record
+                    .headers
+                    .push(("traceparent".to_owned(), traceparent.as_bytes().to_vec()));
+            }
+            record
+        }))
 }
 
-fn dead(encoder: &Encoder, line: &[u8], number: usize, fault: &Rejection) -> Result<Outgoing, Fault> {
+fn dead(
+    encoder: &Encoder,
+    line: &[u8],
+    number: usize,
+    fault: &Rejection,
+) -> Result<Outgoing, Fault> {
     let dead = Dead {
         tenant: cairn_topics::DEFAULT_TENANT.to_owned(),
         class: fault.class,
@@ -172,7 +218,11 @@ fn dead(encoder: &Encoder, line: &[u8], number: usize, fault: &Rejection) -> Res
         original: Some(line.to_vec()),
         event_id: None,
         origin: Some(Box::new(Origin {
-            place: LogPlace { topic: "http".to_owned(), partition: 0, offset: 0 },
+            place: LogPlace {
+                topic: "http".to_owned(),
+                partition: 0,
+                offset: 0,
+            },
             append_time_ms: wall_time_ms(),
             key: None,
             value: None,

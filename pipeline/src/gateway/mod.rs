@@ -52,7 +52,13 @@ pub fn start(
         return Ok(None);
     }
     let cannot = |error: std::io::Error| {
-        Failure::new("listen", 2, error.to_string(), format!("gateway.listen = {listen}"), "free the address, name another, or set it to off")
+        Failure::new(
+            "listen",
+            2,
+            error.to_string(),
+            format!("gateway.listen = {listen}"),
+            "free the address, name another, or set it to off",
+        )
     };
     let listener = std::net::TcpListener::bind(listen.as_str()).map_err(cannot)?;
     listener.set_nonblocking(true).map_err(cannot)?;
@@ -64,7 +70,10 @@ pub fn start(
         events: events::start(config, place),
         body_bytes_max: config.gateway.body_bytes_max,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(cannot)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         runtime.block_on(async move {
@@ -77,7 +86,10 @@ pub fn start(
         });
     });
     tracing::info!(%address, "gateway");
-    Ok(Some(Gateway { address, _stop: stop }))
+    Ok(Some(Gateway {
+        address,
+        _stop: stop,
+    }))
 }
 
 fn router(shared: Shared) -> Router {
@@ -93,7 +105,10 @@ fn router(shared: Shared) -> Router {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     (kind, shared.metrics.text()).into_response()
 }
 
@@ -106,9 +121,14 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 }
 
 async fn take_events(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let traceparent = headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
     let response = shared.events.take(body, traceparent).await;
-    shared.metrics.request("/v1/events", response.status().as_u16());
+    shared
+        .metrics
+        .request("/v1/events", response.status().as_u16());
     response
 }
 
@@ -116,14 +136,27 @@ async fn take_events(State(shared): State<Shared>, headers: HeaderMap, body: Byt
 async fn registry(State(shared): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(store) = shared.store else {
-        return (StatusCode::NOT_FOUND, "no such route; the schema registry is another server\n").into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            "no such route; the schema registry is another server\n",
+        )
+            .into_response();
     };
     let Ok(body) = axum::body::to_bytes(body, shared.body_bytes_max).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "larger than gateway.body_bytes_max\n").into_response();
+        return (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "larger than gateway.body_bytes_max\n",
+        )
+            .into_response();
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let said = answer(&*store, parts.method.as_str(), path, &body);
     shared.metrics.request("registry", said.status);
     let status = StatusCode::from_u16(said.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(header::CONTENT_TYPE, cairn_bus::registry::CONTENT_TYPE)], said.body.to_string()).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, cairn_bus::registry::CONTENT_TYPE)],
+        said.body.to_string(),
+    )
+        .into_response()
 }

@@ -37,7 +37,10 @@ impl Decoder {
     /// A decoder that asks this registry for writer schemas.
     #[must_use]
     pub fn new(registry: Arc<dyn SchemaRegistry>) -> Self {
-        Self { resolver: Resolver::new(registry), readers: BTreeMap::new() }
+        Self {
+            resolver: Resolver::new(registry),
+            readers: BTreeMap::new(),
+        }
     }
 
     /// An ingress record: a frame where it begins with `0x00`, the contract's JSON where it begins with `{` (DESIGN §2).
@@ -45,7 +48,10 @@ impl Decoder {
     /// # Errors
     /// [`Undecodable::Later`] only; what is wrong with the bytes is part of the answer.
     pub fn ingress<'a>(&mut self, record: &'a Record) -> Result<Ingress<'a>, Undecodable> {
-        let (tenant, topic) = cairn_topics::split_tenant(&record.topic).map_or(("default", &*record.topic), |(tenant, topic)| (tenant, topic.name));
+        let (tenant, topic) = cairn_topics::split_tenant(&record.topic)
+            .map_or(("default", &*record.topic), |(tenant, topic)| {
+                (tenant, topic.name)
+            });
         let value = record.value.as_deref().unwrap_or_default();
         let payload = match value.first() {
             None => Err(Rejection::new(
@@ -67,24 +73,38 @@ impl Decoder {
         })
     }
 
-    fn framed(&mut self, full_topic: &Arc<str>, topic: &str, value: &[u8]) -> Result<Result<Payload, Rejection>, Undecodable> {
+    fn framed(
+        &mut self,
+        full_topic: &Arc<str>,
+        topic: &str,
+        value: &[u8],
+    ) -> Result<Result<Payload, Rejection>, Undecodable> {
         let Some(entry) = contract::of_topic(topic) else {
-            return Ok(Err(Rejection::new("unknown_topic", format!("{topic} is no topic of the contract"))));
+            return Ok(Err(Rejection::new(
+                "unknown_topic",
+                format!("{topic} is no topic of the contract"),
+            )));
         };
         let frame = match frame::split(value) {
             Ok(frame) => frame,
             Err(fault) => return Ok(Err(Rejection::new("frame", fault.to_string()))),
         };
         match self.reader(full_topic, entry, frame.schema_id) {
-            Ok(Some(reader)) => Ok(reader
-                .read_payload(frame.body)
-                .map_err(|fault| Rejection::new("avro", format!("schema id {}: {fault}", frame.schema_id)))),
+            Ok(Some(reader)) => Ok(reader.read_payload(frame.body).map_err(|fault| {
+                Rejection::new("avro", format!("schema id {}: {fault}", frame.schema_id))
+            })),
             Ok(None) => Ok(Err(Rejection::new(
                 "unknown_schema",
-                format!("the registry has no schema with id {}; register it, then replay this record", frame.schema_id),
+                format!(
+                    "the registry has no schema with id {}; register it, then replay this record",
+                    frame.schema_id
+                ),
             ))),
             Err(Unreadable::Later { why, wait }) => Err(Undecodable::Later { why, wait }),
-            Err(Unreadable::Unfit(why)) => Ok(Err(Rejection::new("avro", format!("schema id {}: {why}", frame.schema_id)))),
+            Err(Unreadable::Unfit(why)) => Ok(Err(Rejection::new(
+                "avro",
+                format!("schema id {}: {why}", frame.schema_id),
+            ))),
         }
     }
 
@@ -99,7 +119,8 @@ impl Decoder {
         if !self.readers.contains_key(&key) {
             match self.resolver.resolve(topic, id, Instant::now()) {
                 Resolved::Schema(writer) => {
-                    let reader = codec::Reader::new(entry, &writer).map_err(|fault| Unreadable::Unfit(fault.to_string()))?;
+                    let reader = codec::Reader::new(entry, &writer)
+                        .map_err(|fault| Unreadable::Unfit(fault.to_string()))?;
                     self.readers.insert(key, reader);
                 }
                 Resolved::Later { why, wait } => return Err(Unreadable::Later { why, wait }),
@@ -124,18 +145,30 @@ impl Decoder {
     ///
     /// # Errors
     /// See [`Undecodable`].
-    pub fn avro_or_tombstone<T: contract::Record>(&mut self, record: &Record) -> Result<Option<T>, Undecodable> {
-        let Some(value) = record.value.as_deref() else { return Ok(None) };
-        let frame = frame::split(value).map_err(|fault| never(record, "frame", &fault.to_string()))?;
+    pub fn avro_or_tombstone<T: contract::Record>(
+        &mut self,
+        record: &Record,
+    ) -> Result<Option<T>, Undecodable> {
+        let Some(value) = record.value.as_deref() else {
+            return Ok(None);
+        };
+        let frame =
+            frame::split(value).map_err(|fault| never(record, "frame", &fault.to_string()))?;
         let id = frame.schema_id;
         match self.reader(&record.topic, T::entry(), id) {
             Ok(Some(reader)) => reader
                 .read(frame.body)
                 .map(Some)
                 .map_err(|fault| never(record, "avro", &format!("schema id {id}: {fault}"))),
-            Ok(None) => Err(never(record, "unknown_schema", &format!("the registry has no schema with id {id}"))),
+            Ok(None) => Err(never(
+                record,
+                "unknown_schema",
+                &format!("the registry has no schema with id {id}"),
+            )),
             Err(Unreadable::Later { why, wait }) => Err(Undecodable::Later { why, wait }),
-            Err(Unreadable::Unfit(why)) => Err(never(record, "avro", &format!("schema id {id}: {why}"))),
+            Err(Unreadable::Unfit(why)) => {
+                Err(never(record, "avro", &format!("schema id {id}: {why}")))
+            }
         }
     }
 
@@ -155,12 +188,16 @@ impl Decoder {
     pub fn restore(&self, record: &Record, state: &mut dyn Remember) -> Result<(), String> {
         let key = std::str::from_utf8(record.key.as_deref().unwrap_or_default())
             .map_err(|error| format!("offset {}: the key is no text: {error}", record.offset))?;
-        let (table, key) =
-            key.split_once('\0').ok_or_else(|| format!("offset {}: the key names no table", record.offset))?;
-        let Some(value) = record.value.as_deref() else { return state.restore(table, key, None) };
-        let frame = frame::split(value).map_err(|fault| format!("offset {}: {fault}", record.offset))?;
-        let change: cairn_avro::record::Change =
-            codec::decode(frame.body).map_err(|error| format!("offset {}: {error}", record.offset))?;
+        let (table, key) = key
+            .split_once('\0')
+            .ok_or_else(|| format!("offset {}: the key names no table", record.offset))?;
+        let Some(value) = record.value.as_deref() else {
+            return state.restore(table, key, None);
+        };
+        let frame =
+            frame::split(value).map_err(|fault| format!("offset {}: {fault}", record.offset))?;
+        let change: cairn_avro::record::Change = codec::decode(frame.body)
+            .map_err(|error| format!("offset {}: {error}", record.offset))?;
         state.restore(table, key, Some(&change.value))
     }
 }
@@ -175,7 +212,10 @@ fn never(record: &Record, class: &'static str, text: &str) -> Undecodable {
     Undecodable::Never(Dead {
         tenant: "default".to_owned(),
         class,
-        text: format!("{}[{}] offset {}: {text}", record.topic, record.partition, record.offset),
+        text: format!(
+            "{}[{}] offset {}: {text}",
+            record.topic, record.partition, record.offset
+        ),
         topic: record.topic.to_string(),
         original: None,
         event_id: None,
@@ -185,5 +225,7 @@ fn never(record: &Record, class: &'static str, text: &str) -> Undecodable {
 
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     let (_, value) = record.headers.iter().find(|(header, _)| header == name)?;
-    std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|text| !text.is_empty())
 }

@@ -46,7 +46,10 @@ impl Encoder {
     ) -> Result<Self, Fault> {
         Ok(Self {
             registry,
-            partitions: topics.iter().map(|(name, state)| (name.clone(), state.partitions)).collect(),
+            partitions: topics
+                .iter()
+                .map(|(name, state)| (name.clone(), state.partitions))
+                .collect(),
             ids: Mutex::default(),
             telegram: validator("telegram")?,
             board: validator("board")?,
@@ -67,15 +70,23 @@ impl Encoder {
     /// # Errors
     /// [`Fault::Unreachable`] where a schema must be registered and nobody answers; [`Fault::Config`] where it is refused or
     /// a topic does not exist.
-    pub fn output(&self, operator: &str, output: &Output, traceparent: Option<&str>) -> Result<Outgoing, Fault> {
+    pub fn output(
+        &self,
+        operator: &str,
+        output: &Output,
+        traceparent: Option<&str>,
+    ) -> Result<Outgoing, Fault> {
         let mut record = match output {
             Output::Events(events) => {
                 let key = run_key(&events.tenant, &events.run_id);
                 self.avro("runs.events", &key, &key, events)?
             }
-            Output::Row(row) => {
-                self.avro("experiments.rows", &row.tenant, &run_key(&row.tenant, &row.run_id), row)?
-            }
+            Output::Row(row) => self.avro(
+                "experiments.rows",
+                &row.tenant,
+                &run_key(&row.tenant, &row.run_id),
+                row,
+            )?,
             Output::Window(window) => {
                 let key = run_key(&window.tenant, &window.run_id);
                 self.avro("runs.windows", &key, &key, window)?
@@ -94,18 +105,39 @@ impl Encoder {
             }
             Output::Telegram(telegram) => {
                 let value = serde_json::to_value(telegram).unwrap_or_default();
-                self.json(operator, "cockpit.telegrams", &telegram.tenant, &telegram.tenant, &value, &self.telegram)?
+                self.json(
+                    operator,
+                    "cockpit.telegrams",
+                    &telegram.tenant,
+                    &telegram.tenant,
+                    &value,
+                    &self.telegram,
+                )?
             }
-            Output::Board { tenant, stream, snapshot } => {
-                self.json(operator, "cockpit.board", tenant, &run_key(tenant, stream), snapshot, &self.board)?
-            }
+            Output::Board {
+                tenant,
+                stream,
+                snapshot,
+            } => self.json(
+                operator,
+                "cockpit.board",
+                tenant,
+                &run_key(tenant, stream),
+                snapshot,
+                &self.board,
+            )?,
             Output::Dead(dead) => self.dead(operator, dead)?,
             Output::Ask(ask) => {
-                return Err(Fault::Config(format!("ask {} was to be sent as a record; asks go to the executor", ask.ask_id)));
+                return Err(Fault::Config(format!(
+                    "ask {} was to be sent as a record; asks go to the executor",
+                    ask.ask_id
+                )));
             }
         };
         if let Some(traceparent) = traceparent {
-            record.headers.push(("traceparent".to_owned(), traceparent.as_bytes().to_vec()));
+            record
+                .headers
+                .push(("traceparent".to_owned(), traceparent.as_bytes().to_vec()));
         }
         Ok(record)
     }
@@ -122,16 +154,31 @@ impl Encoder {
     ///
     /// # Errors
     /// See [`Encoder::output`].
-    pub fn change(&self, changelog: &Arc<str>, partition: i32, change: Change) -> Result<Outgoing, Fault> {
+    pub fn change(
+        &self,
+        changelog: &Arc<str>,
+        partition: i32,
+        change: Change,
+    ) -> Result<Outgoing, Fault> {
         let key = format!("{}\0{}", change.table, change.key).into_bytes();
         let value = match change.value {
             None => None,
             Some(value) => {
-                let record = ChangeRecord { table: change.table.to_owned(), version: STATE_VERSION, value };
+                let record = ChangeRecord {
+                    table: change.table.to_owned(),
+                    version: STATE_VERSION,
+                    value,
+                };
                 Some(self.frame(changelog, &record)?)
             }
         };
-        Ok(Outgoing { topic: changelog.clone(), partition, key: Some(key), value, headers: Vec::new() })
+        Ok(Outgoing {
+            topic: changelog.clone(),
+            partition,
+            key: Some(key),
+            value,
+            headers: Vec::new(),
+        })
     }
 
     /// The record of a cut.
@@ -142,7 +189,13 @@ impl Encoder {
         let topic: Arc<str> = format!("cuts.{family}").into();
         let value = self.frame(&topic, cut)?;
         let key = cut.operator.clone().into_bytes();
-        Ok(Outgoing { topic, partition: cut.partition, key: Some(key), value: Some(value), headers: Vec::new() })
+        Ok(Outgoing {
+            topic,
+            partition: cut.partition,
+            key: Some(key),
+            value: Some(value),
+            headers: Vec::new(),
+        })
     }
 
     /// The record of a tick.
@@ -152,14 +205,26 @@ impl Encoder {
     pub fn tick(&self, topic: &Arc<str>, partition: i32, tick: &Tick) -> Result<Outgoing, Fault> {
         let value = self.frame(topic, tick)?;
         let key = tick.operator.clone().into_bytes();
-        Ok(Outgoing { topic: topic.clone(), partition, key: Some(key), value: Some(value), headers: Vec::new() })
+        Ok(Outgoing {
+            topic: topic.clone(),
+            partition,
+            key: Some(key),
+            value: Some(value),
+            headers: Vec::new(),
+        })
     }
 
     /// A framed Avro record for the partition that its partition key says.
     ///
     /// # Errors
     /// See [`Encoder::output`].
-    pub fn avro<T: AvroRecord>(&self, topic: &str, partition_key: &str, key: &str, value: &T) -> Result<Outgoing, Fault> {
+    pub fn avro<T: AvroRecord>(
+        &self,
+        topic: &str,
+        partition_key: &str,
+        key: &str,
+        value: &T,
+    ) -> Result<Outgoing, Fault> {
         let topic: Arc<str> = topic.into();
         let value = self.frame(&topic, value)?;
         self.place(topic, partition_key, key, value)
@@ -169,10 +234,17 @@ impl Encoder {
     ///
     /// # Errors
     /// See [`Encoder::output`].
-    pub fn payload(&self, topic: &str, key: &str, payload: &cairn_avro::record::Payload) -> Result<Outgoing, Fault> {
+    pub fn payload(
+        &self,
+        topic: &str,
+        key: &str,
+        payload: &cairn_avro::record::Payload,
+    ) -> Result<Outgoing, Fault> {
         let mut value = Vec::with_capacity(128);
         frame::put(self.id(topic, payload.entry())?, &mut value);
-        payload.encode(&mut value).map_err(|error| Fault::Config(format!("{topic}: {error}")))?;
+        payload
+            .encode(&mut value)
+            .map_err(|error| Fault::Config(format!("{topic}: {error}")))?;
         self.place(topic.into(), key, key, value)
     }
 
@@ -199,21 +271,41 @@ impl Encoder {
             };
             return self.dead(operator, &dead);
         }
-        self.place(topic.into(), partition_key, key, value.to_string().into_bytes())
+        self.place(
+            topic.into(),
+            partition_key,
+            key,
+            value.to_string().into_bytes(),
+        )
     }
 
-    fn place(&self, topic: Arc<str>, partition_key: &str, key: &str, value: Vec<u8>) -> Result<Outgoing, Fault> {
+    fn place(
+        &self,
+        topic: Arc<str>,
+        partition_key: &str,
+        key: &str,
+        value: Vec<u8>,
+    ) -> Result<Outgoing, Fault> {
         let partitions = self.partitions.get(&*topic).copied().ok_or_else(|| {
-            Fault::Config(format!("topic {topic} does not exist; `cairn topics apply` creates what is missing"))
+            Fault::Config(format!(
+                "topic {topic} does not exist; `cairn topics apply` creates what is missing"
+            ))
         })?;
         let partition = partition_of(partition_key, partitions);
-        Ok(Outgoing { topic, partition, key: Some(key.as_bytes().to_vec()), value: Some(value), headers: Vec::new() })
+        Ok(Outgoing {
+            topic,
+            partition,
+            key: Some(key.as_bytes().to_vec()),
+            value: Some(value),
+            headers: Vec::new(),
+        })
     }
 
     fn frame<T: AvroRecord>(&self, topic: &str, value: &T) -> Result<Vec<u8>, Fault> {
         let id = self.id(topic, T::entry())?;
         let mut bytes = Vec::with_capacity(256);
-        codec::encode_framed(id, value, &mut bytes).map_err(|error| Fault::Config(format!("{topic}: {error}")))?;
+        codec::encode_framed(id, value, &mut bytes)
+            .map_err(|error| Fault::Config(format!("{topic}: {error}")))?;
         Ok(bytes)
     }
 
@@ -222,7 +314,9 @@ impl Encoder {
         if let Some(id) = ids.get(topic) {
             return Ok(*id);
         }
-        let id = self.registry.id_of(&contract::subject(topic), entry.schema)?;
+        let id = self
+            .registry
+            .id_of(&contract::subject(topic), entry.schema)?;
         ids.insert(topic.to_owned(), id);
         Ok(id)
     }
@@ -238,15 +332,24 @@ impl Encoder {
         let mut id = Sha256::new();
         id.update(dead.class);
         if let Some(origin) = origin {
-            id.update(format!("{}/{}/{}", origin.place.topic, origin.place.partition, origin.place.offset));
+            id.update(format!(
+                "{}/{}/{}",
+                origin.place.topic, origin.place.partition, origin.place.offset
+            ));
         }
         id.update(digest);
         if let Some(event_id) = &dead.event_id {
             id.update(event_id);
         }
-        let id: String = id.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let sealed = seal::seal(&self.recipient, original)
-            .map_err(|error| Fault::Config(format!("deadletter.recipient: {error}; `cairn init` makes a new key")))?;
+        let id: String = id.finalize()[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let sealed = seal::seal(&self.recipient, original).map_err(|error| {
+            Fault::Config(format!(
+                "deadletter.recipient: {error}; `cairn init` makes a new key"
+            ))
+        })?;
         let letter = DeadLetter {
             deadletter_id: id.clone(),
             tenant: dead.tenant.clone(),
@@ -260,25 +363,42 @@ impl Encoder {
             topic: dead.topic.clone(),
             key: origin.and_then(|origin| origin.key.clone()),
             event_id: dead.event_id.clone(),
-            schema_id: frame::split(original).ok().and_then(|frame| i32::try_from(frame.schema_id).ok()),
+            schema_id: frame::split(original)
+                .ok()
+                .and_then(|frame| i32::try_from(frame.schema_id).ok()),
             excerpt: seal::excerpt(original, self.excerpt_chars_max),
             sealed,
             sealed_recipient: self.recipient.clone(),
             plaintext_sha256: digest.to_vec(),
             plaintext_bytes: original.len() as i64,
-            headers: origin.map(|origin| origin.headers.iter().cloned().collect()).unwrap_or_default(),
+            headers: origin
+                .map(|origin| origin.headers.iter().cloned().collect())
+                .unwrap_or_default(),
             operator: operator.to_owned(),
             operator_version: VERSION.to_owned(),
             append_time_ms: origin.map_or(0, |origin| origin.append_time_ms),
             ..DeadLetter::default()
         };
-        self.avro("deadletter", &dead.tenant, &run_key(&dead.tenant, &id), &letter)
+        self.avro(
+            "deadletter",
+            &dead.tenant,
+            &run_key(&dead.tenant, &id),
+            &letter,
+        )
     }
 }
 
 fn validator(name: &str) -> Result<jsonschema::Validator, Fault> {
-    let wrong = |error: String| Fault::Config(format!("the JSON Schema {name} of the contract: {error}; please report this"));
+    let wrong = |error: String| {
+        Fault::Config(format!(
+            "the JSON Schema {name} of the contract: {error}; please report this"
+        ))
+    };
     let text = contract::json_schema(name).ok_or_else(|| wrong("it is missing".to_owned()))?;
-    let schema: serde_json::Value = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    jsonschema::options().should_validate_formats(true).build(&schema).map_err(|error| wrong(error.to_string()))
+    let schema: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(&schema)
+        .map_err(|error| wrong(error.to_string()))
 }

@@ -30,7 +30,12 @@ impl Executor {
             for ask in inbox {
                 let begun = Instant::now();
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&ask)))
-                    .unwrap_or_else(|_| Err("the work panicked; please report this with the rows of the cohort".to_owned()));
+                    .unwrap_or_else(|_| {
+                        Err(
+                            "the work panicked; please report this with the rows of the cohort"
+                                .to_owned(),
+                        )
+                    });
                 let took = begun.elapsed();
                 metrics.asked(ask.kind, took);
                 let (ok, error, body) = match result {
@@ -40,7 +45,11 @@ impl Executor {
                 let cut = ask
                     .cut
                     .iter()
-                    .map(|p| Offset { topic: p.topic.clone(), partition: p.partition, offset: p.offset })
+                    .map(|p| Offset {
+                        topic: p.topic.clone(),
+                        partition: p.partition,
+                        offset: p.offset,
+                    })
                     .collect();
                 let answer = Answer {
                     tenant: ask.tenant.clone(),
@@ -58,7 +67,11 @@ impl Executor {
                 }
             }
         });
-        Self { asks, answers, outstanding: 0 }
+        Self {
+            asks,
+            answers,
+            outstanding: 0,
+        }
     }
 
     /// Hands over an ask.

@@ -84,7 +84,10 @@ pub struct Member {
 impl Member {
     /// A member that owns nothing yet.
     #[must_use]
-    #[allow(clippy::too_many_arguments, reason = "the parts of a member, each named at its one call")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of a member, each named at its one call"
+    )]
     pub fn new(
         kind: Arc<Kind>,
         session: Box<dyn Session>,
@@ -142,7 +145,11 @@ impl Member {
         let step = self.poll_once(patience);
         match step {
             Err(Fault::Abort(why)) => {
-                tracing::warn!(operator = self.kind.name, why, "transaction aborted; the batch is read again");
+                tracing::warn!(
+                    operator = self.kind.name,
+                    why,
+                    "transaction aborted; the batch is read again"
+                );
                 self.metrics.aborted(self.kind.name);
                 self.roll_back()?;
                 Ok(Step::Moved)
@@ -154,7 +161,9 @@ impl Member {
     fn poll_once(&mut self, patience: Duration) -> Result<Step, Fault> {
         self.resume_paused()?;
         let open = self.batch.begun.map(|begun| begun.elapsed());
-        let left = open.map_or(patience, |open| self.interval().saturating_sub(open).min(patience));
+        let left = open.map_or(patience, |open| {
+            self.interval().saturating_sub(open).min(patience)
+        });
         let moved = match self.session.poll(left, self.settings.poll_records_max)? {
             Poll::Records(records) => {
                 self.apply(records)?;
@@ -182,7 +191,10 @@ impl Member {
         if (answered || ticking) && self.batch.begun.is_none() {
             self.batch.begun = Some(Instant::now());
         }
-        let due = self.batch.begun.is_some_and(|begun| begun.elapsed() >= self.interval());
+        let due = self
+            .batch
+            .begun
+            .is_some_and(|begun| begun.elapsed() >= self.interval());
         let is_full = self.batch.records >= self.settings.batch_records_max as u64;
         if due || is_full || answered || ticking || self.emit.is_urgent() {
             self.commit()?;
@@ -197,7 +209,22 @@ impl Member {
 
     /// Applies one chunk in (topic, partition, offset) order.
     fn apply(&mut self, mut records: Vec<Record>) -> Result<(), Fault> {
-        records.sort_by(|a, b| (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset)));
+        if self.kind.changelog.is_none() {
+            // A run's rows may come in on several partitions, since clients hash keys differently; after a pause one partition's
+            // backlog would go before another's. As they were appended, so they are admitted: nothing is made late by us.
+            records.sort_by(|a, b| {
+                (a.append_time_ms, &a.topic, a.partition, a.offset).cmp(&(
+                    b.append_time_ms,
+                    &b.topic,
+                    b.partition,
+                    b.offset,
+                ))
+            });
+        } else {
+            records.sort_by(|a, b| {
+                (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset))
+            });
+        }
         let mut touched = BTreeSet::new();
         let mut skip: BTreeSet<TopicPartition> = BTreeSet::new();
         for record in &records {
@@ -205,20 +232,34 @@ impl Member {
             if skip.contains(&place) {
                 continue;
             }
-            if self.limits.as_ref().and_then(|limits| limits.get(&place)).is_some_and(|limit| record.offset >= *limit) {
+            if self
+                .limits
+                .as_ref()
+                .and_then(|limits| limits.get(&place))
+                .is_some_and(|limit| record.offset >= *limit)
+            {
                 self.session.pause(std::slice::from_ref(&place))?;
                 skip.insert(place);
                 continue;
             }
-            let Some(task) = self.tasks.get_mut(&record.partition) else { continue };
+            let Some(task) = self.tasks.get_mut(&record.partition) else {
+                continue;
+            };
             match task.apply(record, &mut self.decoder, &mut self.emit) {
                 Ok(Applied { traceparent }) => {
                     self.batch.traceparents.extend(traceparent);
                 }
                 Err(Undecodable::Later { why, wait }) => {
-                    tracing::warn!(operator = self.kind.name, topic = &*place.topic, partition = place.partition, why, "partition paused");
+                    tracing::warn!(
+                        operator = self.kind.name,
+                        topic = &*place.topic,
+                        partition = place.partition,
+                        why,
+                        "partition paused"
+                    );
                     self.session.pause(std::slice::from_ref(&place))?;
-                    self.session.seek(&Offsets::from([(place.clone(), record.offset)]))?;
+                    self.session
+                        .seek(&Offsets::from([(place.clone(), record.offset)]))?;
                     self.paused.insert(place.clone(), Instant::now() + wait);
                     self.metrics.paused(self.kind.name, self.paused.len());
                     skip.insert(place);
@@ -230,7 +271,10 @@ impl Member {
                 self.batch.begun = Some(Instant::now());
             }
             self.batch.records += 1;
-            let oldest = self.batch.oldest_append_ms.get_or_insert(record.append_time_ms);
+            let oldest = self
+                .batch
+                .oldest_append_ms
+                .get_or_insert(record.append_time_ms);
             *oldest = (*oldest).min(record.append_time_ms);
             self.batch.offsets.insert(place, record.offset + 1);
             touched.insert(record.partition);
@@ -239,7 +283,13 @@ impl Member {
         }
         if self.kind.has_cuts {
             for partition in touched {
-                let inputs = self.batch.offsets.iter().filter(|(place, _)| place.partition == partition).map(offset).collect();
+                let inputs = self
+                    .batch
+                    .offsets
+                    .iter()
+                    .filter(|(place, _)| place.partition == partition)
+                    .map(offset)
+                    .collect();
                 self.batch.cuts.push((partition, inputs));
             }
         }
@@ -259,15 +309,25 @@ impl Member {
             task.flush(&mut self.emit);
         }
         let emitted = self.emit.take();
-        let mut counts = Counts { records_in: self.batch.records, ..Counts::default() };
+        let mut counts = Counts {
+            records_in: self.batch.records,
+            ..Counts::default()
+        };
         let mut asks = Vec::new();
-        for Emitted { output, traceparent, .. } in emitted {
+        for Emitted {
+            output,
+            traceparent,
+            ..
+        } in emitted
+        {
             match output {
                 Output::Ask(ask) => asks.push(ask),
                 output => {
                     counts.late += u64::from(matches!(output, Output::Late(_)));
                     counts.dead += u64::from(matches!(output, Output::Dead(_)));
-                    let record = self.encoder.output(self.kind.name, &output, traceparent.as_deref())?;
+                    let record =
+                        self.encoder
+                            .output(self.kind.name, &output, traceparent.as_deref())?;
                     self.metrics.out(self.kind.name, &record.topic);
                     counts.records_out += 1;
                     self.session.send(record)?;
@@ -297,8 +357,18 @@ impl Member {
         self.counts.records_out += counts.records_out;
         self.counts.late += counts.late;
         self.counts.dead += counts.dead;
-        let bytes: u64 = self.tasks.values_mut().filter_map(|task| task.state().map(|state| state.bytes())).sum();
-        self.metrics.committed(self.kind.name, &counts, begun.elapsed(), batch.oldest_append_ms, bytes);
+        let bytes: u64 = self
+            .tasks
+            .values_mut()
+            .filter_map(|task| task.state().map(|state| state.bytes()))
+            .sum();
+        self.metrics.committed(
+            self.kind.name,
+            &counts,
+            begun.elapsed(),
+            batch.oldest_append_ms,
+            bytes,
+        );
         tracing::debug!(
             operator = self.kind.name,
             batch_id = self.batch_number,
@@ -317,11 +387,14 @@ impl Member {
     }
 
     fn send_state(&mut self) -> Result<(), Fault> {
-        let Some(changelog) = &self.kind.changelog else { return Ok(()) };
+        let Some(changelog) = &self.kind.changelog else {
+            return Ok(());
+        };
         for (partition, task) in &mut self.tasks {
             if let Some(state) = task.state() {
                 for change in state.changes() {
-                    self.session.send(self.encoder.change(changelog, *partition, change)?)?;
+                    self.session
+                        .send(self.encoder.change(changelog, *partition, change)?)?;
                 }
             }
         }
@@ -330,8 +403,14 @@ impl Member {
 
     fn send_cuts(&mut self) -> Result<(), Fault> {
         for (partition, inputs) in std::mem::take(&mut self.batch.cuts) {
-            let cut = Cut { operator: self.kind.name.to_owned(), partition, batch: self.batch_number, inputs };
-            self.session.send(self.encoder.cut(self.kind.family, &cut)?)?;
+            let cut = Cut {
+                operator: self.kind.name.to_owned(),
+                partition,
+                batch: self.batch_number,
+                inputs,
+            };
+            self.session
+                .send(self.encoder.cut(self.kind.family, &cut)?)?;
         }
         Ok(())
     }
@@ -341,15 +420,28 @@ impl Member {
         if self.limits.is_some() {
             return Ok(());
         }
-        let Some(topic) = &self.kind.ticks else { return Ok(()) };
+        let Some(topic) = &self.kind.ticks else {
+            return Ok(());
+        };
         let interval = Duration::from_millis(self.settings.tick_interval_ms.unsigned_abs());
         for (partition, task) in &self.tasks {
-            let Some(wanted_time_ms) = task.due_ms() else { continue };
-            if self.ticked.get(partition).is_some_and(|last| last.elapsed() < interval) {
+            let Some(wanted_time_ms) = task.due_ms() else {
+                continue;
+            };
+            if self
+                .ticked
+                .get(partition)
+                .is_some_and(|last| last.elapsed() < interval)
+            {
                 continue;
             }
-            let tick = Tick { operator: self.kind.name.to_owned(), partition: *partition, wanted_time_ms };
-            self.session.send(self.encoder.tick(topic, *partition, &tick)?)?;
+            let tick = Tick {
+                operator: self.kind.name.to_owned(),
+                partition: *partition,
+                wanted_time_ms,
+            };
+            self.session
+                .send(self.encoder.tick(topic, *partition, &tick)?)?;
             self.ticked.insert(*partition, Instant::now());
         }
         Ok(())
@@ -361,7 +453,11 @@ impl Member {
         }
         let interval = Duration::from_millis(self.settings.tick_interval_ms.unsigned_abs());
         self.tasks.iter().any(|(partition, task)| {
-            task.due_ms().is_some() && self.ticked.get(partition).is_none_or(|last| last.elapsed() >= interval)
+            task.due_ms().is_some()
+                && self
+                    .ticked
+                    .get(partition)
+                    .is_none_or(|last| last.elapsed() >= interval)
         })
     }
 
@@ -378,8 +474,11 @@ impl Member {
     fn take_over(&mut self, parts: Vec<TopicPartition>) -> Result<(), Fault> {
         let begun = Instant::now();
         let start = self.session.committed(&parts)?;
-        let new: BTreeSet<i32> =
-            parts.iter().map(|part| part.partition).filter(|partition| !self.tasks.contains_key(partition)).collect();
+        let new: BTreeSet<i32> = parts
+            .iter()
+            .map(|part| part.partition)
+            .filter(|partition| !self.tasks.contains_key(partition))
+            .collect();
         for partition in new {
             let mut task = self.kind.open();
             let mut entries = 0_u64;
@@ -403,14 +502,21 @@ impl Member {
             }
             task.resume(&mut self.emit);
             self.tasks.insert(partition, task);
-            tracing::info!(operator = self.kind.name, partition, entries, seconds = begun.elapsed().as_secs_f64(), "restored");
+            tracing::info!(
+                operator = self.kind.name,
+                partition,
+                entries,
+                seconds = begun.elapsed().as_secs_f64(),
+                "restored"
+            );
         }
         if !self.emit.outputs().is_empty() && self.batch.begun.is_none() {
             self.batch.begun = Some(Instant::now());
         }
         self.owned.extend(parts);
         self.session.assigned(&start)?;
-        self.metrics.restored(self.kind.name, begun.elapsed(), self.owned.len());
+        self.metrics
+            .restored(self.kind.name, begun.elapsed(), self.owned.len());
         Ok(())
     }
 
@@ -418,7 +524,11 @@ impl Member {
         for part in parts {
             self.owned.remove(part);
             self.paused.remove(part);
-            if !self.owned.iter().any(|owned| owned.partition == part.partition) {
+            if !self
+                .owned
+                .iter()
+                .any(|owned| owned.partition == part.partition)
+            {
                 self.tasks.remove(&part.partition);
             }
         }
@@ -447,8 +557,12 @@ impl Member {
 
     fn resume_paused(&mut self) -> Result<(), Fault> {
         let now = Instant::now();
-        let due: Vec<TopicPartition> =
-            self.paused.iter().filter(|(_, until)| **until <= now).map(|(place, _)| place.clone()).collect();
+        let due: Vec<TopicPartition> = self
+            .paused
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(place, _)| place.clone())
+            .collect();
         if !due.is_empty() {
             for place in &due {
                 self.paused.remove(place);
@@ -491,7 +605,11 @@ impl Member {
     /// # Errors
     /// See [`Member::step`].
     pub fn is_quiet(&mut self) -> Result<bool, Fault> {
-        if self.owned.is_empty() || self.batch.begun.is_some() || !self.paused.is_empty() || self.executor.is_busy() {
+        if self.owned.is_empty()
+            || self.batch.begun.is_some()
+            || !self.paused.is_empty()
+            || self.executor.is_busy()
+        {
             return Ok(false);
         }
         if self.tasks.values().any(|task| task.is_waiting()) {
@@ -524,14 +642,19 @@ impl Member {
         let begun = Instant::now();
         self.commit()?;
         let counts = self.counts;
-        self.session.close(deadline.saturating_sub(begun.elapsed()))?;
+        self.session
+            .close(deadline.saturating_sub(begun.elapsed()))?;
         Ok(counts)
     }
 }
 
 fn origin(record: &Record) -> Origin {
     Origin {
-        place: Place { topic: record.topic.to_string(), partition: record.partition, offset: record.offset },
+        place: Place {
+            topic: record.topic.to_string(),
+            partition: record.partition,
+            offset: record.offset,
+        },
         append_time_ms: record.append_time_ms,
         key: record.key.clone(),
         value: record.value.clone(),
@@ -540,5 +663,9 @@ fn origin(record: &Record) -> Origin {
 }
 
 fn offset((place, next): (&TopicPartition, &i64)) -> Offset {
-    Offset { topic: place.topic.to_string(), partition: place.partition, offset: *next }
+    Offset {
+        topic: place.topic.to_string(),
+        partition: place.partition,
+        offset: *next,
+    }
 }

@@ -48,7 +48,12 @@ impl Resolver {
     /// A resolver that knows nothing yet.
     #[must_use]
     pub fn new(registry: Arc<dyn SchemaRegistry>) -> Self {
-        Self { registry, known: BTreeMap::new(), denied: BTreeMap::new(), waits: BTreeMap::new() }
+        Self {
+            registry,
+            known: BTreeMap::new(),
+            denied: BTreeMap::new(),
+            waits: BTreeMap::new(),
+        }
     }
 
     /// The writer schema of `id`, for a record of `topic`, at this moment.
@@ -56,7 +61,12 @@ impl Resolver {
         if let Some(schema) = self.known.get(&id) {
             return Resolved::Schema(schema.clone());
         }
-        if self.denied.get(&id).is_some_and(|since| now.duration_since(*since) >= DENIED_WAIT) && !self.is_waiting(topic, id, now) {
+        if self
+            .denied
+            .get(&id)
+            .is_some_and(|since| now.duration_since(*since) >= DENIED_WAIT)
+            && !self.is_waiting(topic, id, now)
+        {
             // Denied for the whole wait: believed, until the next wait of this topic is due.
             return Resolved::Never;
         }
@@ -67,15 +77,21 @@ impl Resolver {
                 Resolved::Schema(schema)
             }
             Ok(Lookup::Denied) => self.deny(topic, id, now),
-            Err(Fault::Unreachable(why)) => {
-                Resolved::Later { why: format!("the schema registry does not answer: {why}"), wait: UNREACHABLE_WAIT }
-            }
-            Err(fault) => Resolved::Later { why: fault.to_string(), wait: UNREACHABLE_WAIT },
+            Err(Fault::Unreachable(why)) => Resolved::Later {
+                why: format!("the schema registry does not answer: {why}"),
+                wait: UNREACHABLE_WAIT,
+            },
+            Err(fault) => Resolved::Later {
+                why: fault.to_string(),
+                wait: UNREACHABLE_WAIT,
+            },
         }
     }
 
     fn is_waiting(&self, topic: &Arc<str>, id: u32, now: Instant) -> bool {
-        self.waits.get(topic).is_some_and(|(waited, since)| *waited == id && now.duration_since(*since) < DENIED_WAIT)
+        self.waits.get(topic).is_some_and(|(waited, since)| {
+            *waited == id && now.duration_since(*since) < DENIED_WAIT
+        })
     }
 
     fn deny(&mut self, topic: &Arc<str>, id: u32, now: Instant) -> Resolved {
@@ -88,7 +104,10 @@ impl Resolver {
             self.waits.insert(topic.clone(), (id, now));
         }
         if self.is_waiting(topic, id, now) {
-            return Resolved::Later { why: format!("schema id {id} is not known to the registry yet"), wait: DENIED_RETRY };
+            return Resolved::Later {
+                why: format!("schema id {id} is not known to the registry yet"),
+                wait: DENIED_RETRY,
+            };
         }
         Resolved::Never
     }
@@ -117,7 +136,12 @@ mod tests {
 
     fn resolver(state: u32) -> (Arc<Script>, Resolver, Arc<str>, Instant) {
         let script = Arc::new(Script(AtomicU32::new(state)));
-        (script.clone(), Resolver::new(script), "t".into(), Instant::now())
+        (
+            script.clone(),
+            Resolver::new(script),
+            "t".into(),
+            Instant::now(),
+        )
     }
 
     #[test]
@@ -128,26 +152,44 @@ mod tests {
             assert!(matches!(answer, Resolved::Later { .. }), "minute {minute}");
         }
         script.0.store(1, Ordering::Relaxed);
-        assert_eq!(resolver.resolve(&topic, 7, start), Resolved::Schema("{}".into()));
+        assert_eq!(
+            resolver.resolve(&topic, 7, start),
+            Resolved::Schema("{}".into())
+        );
     }
 
     #[test]
     fn a_denied_id_is_waited_for_once_and_then_bad() {
         let (_, mut resolver, topic, start) = resolver(0);
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(matches!(resolver.resolve(&topic, 7, at(0)), Resolved::Later { .. }));
-        assert!(matches!(resolver.resolve(&topic, 7, at(29)), Resolved::Later { .. }));
+        assert!(matches!(
+            resolver.resolve(&topic, 7, at(0)),
+            Resolved::Later { .. }
+        ));
+        assert!(matches!(
+            resolver.resolve(&topic, 7, at(29)),
+            Resolved::Later { .. }
+        ));
         assert_eq!(resolver.resolve(&topic, 7, at(30)), Resolved::Never);
         // another unknown id on the same topic does not get a wait of its own
         assert_eq!(resolver.resolve(&topic, 8, at(31)), Resolved::Never);
-        assert!(matches!(resolver.resolve(&topic, 9, at(601)), Resolved::Later { .. }));
+        assert!(matches!(
+            resolver.resolve(&topic, 9, at(601)),
+            Resolved::Later { .. }
+        ));
     }
 
     #[test]
     fn an_id_that_appears_during_the_wait_is_good() {
         let (script, mut resolver, topic, start) = resolver(0);
-        assert!(matches!(resolver.resolve(&topic, 7, start), Resolved::Later { .. }));
+        assert!(matches!(
+            resolver.resolve(&topic, 7, start),
+            Resolved::Later { .. }
+        ));
         script.0.store(1, Ordering::Relaxed);
-        assert!(matches!(resolver.resolve(&topic, 7, start + Duration::from_secs(1)), Resolved::Schema(_)));
+        assert!(matches!(
+            resolver.resolve(&topic, 7, start + Duration::from_secs(1)),
+            Resolved::Schema(_)
+        ));
     }
 }

@@ -60,9 +60,15 @@ impl Service {
     ) -> Result<Self, Fault> {
         let topics = place.log.topics()?;
         let mut kinds = kinds(config);
-        if let Some(unknown) = only.iter().find(|name| !kinds.iter().any(|kind| kind.name == name.as_str())) {
+        if let Some(unknown) = only
+            .iter()
+            .find(|name| !kinds.iter().any(|kind| kind.name == name.as_str()))
+        {
             let known: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
-            return Err(Fault::Config(format!("--only {unknown}: there is no such task kind; there are {}", known.join(", "))));
+            return Err(Fault::Config(format!(
+                "--only {unknown}: there is no such task kind; there are {}",
+                known.join(", ")
+            )));
         }
         if !only.is_empty() {
             kinds.retain(|kind| only.iter().any(|name| name == kind.name));
@@ -72,11 +78,22 @@ impl Service {
             if kind.changelog.is_none() {
                 kind.inputs.retain(|topic| topics.contains_key(topic));
             }
-            if let Some(missing) = kind.inputs.iter().find(|topic| !topics.contains_key(*topic)) {
-                return Err(Fault::Config(format!("topic {missing} does not exist; run `cairn topics apply`")));
+            if let Some(missing) = kind
+                .inputs
+                .iter()
+                .find(|topic| !topics.contains_key(*topic))
+            {
+                return Err(Fault::Config(format!(
+                    "topic {missing} does not exist; run `cairn topics apply`"
+                )));
             }
         }
-        let encoder = Arc::new(Encoder::new(place.registry.clone(), &topics, &config.deadletter, metrics.clone())?);
+        let encoder = Arc::new(Encoder::new(
+            place.registry.clone(),
+            &topics,
+            &config.deadletter,
+            metrics.clone(),
+        )?);
         Ok(Self {
             config: config.clone(),
             place,
@@ -137,7 +154,9 @@ impl Service {
                 })
                 .collect();
             while !stop.load(Ordering::Relaxed) {
-                if ready.iter().all(|ready| ready.load(Ordering::Relaxed)) && !self.ready.swap(true, Ordering::Relaxed) {
+                if ready.iter().all(|ready| ready.load(Ordering::Relaxed))
+                    && !self.ready.swap(true, Ordering::Relaxed)
+                {
                     eprintln!("ready");
                 }
                 std::thread::sleep(Duration::from_millis(self.config.runtime.poll_patience_ms));
@@ -147,7 +166,11 @@ impl Service {
                 match thread.join() {
                     Ok(Ok(())) => {}
                     Ok(Err(fault)) => worst = Err(fault),
-                    Err(_) => worst = Err(Fault::Config("a task panicked; please report this with the log".to_owned())),
+                    Err(_) => {
+                        worst = Err(Fault::Config(
+                            "a task panicked; please report this with the log".to_owned(),
+                        ))
+                    }
                 }
             }
             worst
@@ -155,7 +178,12 @@ impl Service {
     }
 
     /// One task kind on a thread of its own, rebuilt after faults that pass.
-    fn supervise(&self, kind: &Arc<Kind>, stop: &AtomicBool, ready: &AtomicBool) -> Result<(), Fault> {
+    fn supervise(
+        &self,
+        kind: &Arc<Kind>,
+        stop: &AtomicBool,
+        ready: &AtomicBool,
+    ) -> Result<(), Fault> {
         let patience = Duration::from_millis(self.config.runtime.poll_patience_ms);
         let mut backoff = Backoff::new(&self.config);
         while !stop.load(Ordering::Relaxed) {
@@ -165,7 +193,9 @@ impl Service {
                     let mut looked = Instant::now();
                     let fault = loop {
                         if stop.load(Ordering::Relaxed) {
-                            break member.stop(Duration::from_millis(self.config.runtime.stop_deadline_ms)).err();
+                            break member
+                                .stop(Duration::from_millis(self.config.runtime.stop_deadline_ms))
+                                .err();
                         }
                         match member.step(patience) {
                             Ok(_) => {}
@@ -196,7 +226,13 @@ impl Service {
     }
 
     /// Waits before a rebuild, or gives up: what each kind of fault asks for.
-    fn rebuild(&self, operator: &str, fault: Fault, backoff: &mut Backoff, stop: &AtomicBool) -> Result<(), Fault> {
+    fn rebuild(
+        &self,
+        operator: &str,
+        fault: Fault,
+        backoff: &mut Backoff,
+        stop: &AtomicBool,
+    ) -> Result<(), Fault> {
         self.metrics.restarted(operator, fault.name());
         match fault {
             Fault::Fenced(_) | Fault::Config(_) => return Err(fault),
@@ -248,7 +284,10 @@ impl Service {
     }
 
     fn members(&self, limits: Option<&Offsets>) -> Result<Vec<Member>, Fault> {
-        self.kinds.iter().map(|kind| self.member(kind, limits.cloned())).collect()
+        self.kinds
+            .iter()
+            .map(|kind| self.member(kind, limits.cloned()))
+            .collect()
     }
 
     /// Steps every member until nothing moves or the pass is over. On Kafka a pass is only a turn.
@@ -323,11 +362,16 @@ impl Service {
         }
         let mut drained = Drained::default();
         for (place, next) in &limits {
-            drained.cut.entry(place.topic.to_string()).or_default().insert(place.partition, *next);
+            drained
+                .cut
+                .entry(place.topic.to_string())
+                .or_default()
+                .insert(place.partition, *next);
         }
         for member in members {
             let name = member.kind().name.to_owned();
-            let counts = member.stop(Duration::from_millis(self.config.runtime.stop_deadline_ms))?;
+            let counts =
+                member.stop(Duration::from_millis(self.config.runtime.stop_deadline_ms))?;
             drained.operators.insert(name, counts);
         }
         Ok(drained)
@@ -338,7 +382,10 @@ impl Service {
         if self.pass(members)? {
             return Ok(false);
         }
-        let expected: usize = members.iter().map(|member| self.partitions_of(member.kind())).sum();
+        let expected: usize = members
+            .iter()
+            .map(|member| self.partitions_of(member.kind()))
+            .sum();
         let owned: usize = members.iter().map(|member| member.owned().len()).sum();
         if owned < expected {
             let patience = Duration::from_millis(3 * self.config.log.session_timeout_ms);
@@ -367,7 +414,10 @@ impl Service {
 
     fn partitions_of(&self, kind: &Kind) -> usize {
         let partitions = |topic: &String| self.encoder.partitions(topic).unwrap_or(0);
-        kind.inputs.iter().map(|topic| usize::try_from(partitions(topic)).unwrap_or(0)).sum()
+        kind.inputs
+            .iter()
+            .map(|topic| usize::try_from(partitions(topic)).unwrap_or(0))
+            .sum()
     }
 
     /// The ends of all ingress topics as of now.
@@ -383,7 +433,10 @@ impl Service {
             return Ok(Offsets::new());
         }
         let ends: BTreeMap<TopicPartition, (i64, i64)> = reader.ends(&topics)?;
-        Ok(ends.into_iter().map(|(place, (_, end))| (place, end)).collect())
+        Ok(ends
+            .into_iter()
+            .map(|(place, (_, end))| (place, end))
+            .collect())
     }
 }
 
@@ -397,7 +450,11 @@ struct Backoff {
 impl Backoff {
     fn new(config: &Config) -> Self {
         let first = Duration::from_millis(config.runtime.restart_backoff_ms);
-        Self { first, longest: Duration::from_millis(config.runtime.restart_backoff_ms_max), next: first }
+        Self {
+            first,
+            longest: Duration::from_millis(config.runtime.restart_backoff_ms_max),
+            next: first,
+        }
     }
 
     fn next(&mut self) -> Duration {

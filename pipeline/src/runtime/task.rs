@@ -26,7 +26,12 @@ pub trait Task {
     ///
     /// # Errors
     /// What keeps the record from being decoded.
-    fn apply(&mut self, record: &Record, decoder: &mut Decoder, emit: &mut Emit) -> Result<Applied, Undecodable>;
+    fn apply(
+        &mut self,
+        record: &Record,
+        decoder: &mut Decoder,
+        emit: &mut Emit,
+    ) -> Result<Applied, Undecodable>;
     /// Called once before each commit.
     fn flush(&mut self, _emit: &mut Emit) {}
     /// Finishes what only more input would finish: the end of a drain.
@@ -86,12 +91,18 @@ pub fn kinds(config: &Config) -> Vec<Kind> {
         .tenants
         .iter()
         .flat_map(|tenant| {
-            let topics = cairn_topics::catalogue().iter().filter(|topic| topic.family == cairn_topics::Family::Ingress);
+            let topics = cairn_topics::catalogue()
+                .iter()
+                .filter(|topic| topic.family == cairn_topics::Family::Ingress);
             topics.map(move |topic| cairn_topics::ingress_name(tenant, topic.name))
         })
         .collect();
-    let (admit, runs, refit, cockpit): (AdmitRules, RunsRules, RefitRules, CockpitRules) =
-        (config.admit.clone(), config.runs.clone(), config.refit.rules.clone(), config.cockpit.clone());
+    let (admit, runs, refit, cockpit): (AdmitRules, RunsRules, RefitRules, CockpitRules) = (
+        config.admit.clone(),
+        config.runs.clone(),
+        config.refit.rules.clone(),
+        config.cockpit.clone(),
+    );
     vec![
         Kind {
             name: "admit",
@@ -100,7 +111,12 @@ pub fn kinds(config: &Config) -> Vec<Kind> {
             changelog: None,
             ticks: None,
             has_cuts: false,
-            make: Box::new(move || Box::new(AdmitTask(Admit::new(admit.clone(), Box::new(RedactNothing))))),
+            make: Box::new(move || {
+                Box::new(AdmitTask(Admit::new(
+                    admit.clone(),
+                    Box::new(RedactNothing),
+                )))
+            }),
         },
         Kind {
             name: "runs",
@@ -114,7 +130,14 @@ pub fn kinds(config: &Config) -> Vec<Kind> {
         Kind {
             name: "refit",
             family: "tenant",
-            inputs: ["answers", "experiments.rows", "registry.cohorts", "ticks.tenant"].map(str::to_owned).to_vec(),
+            inputs: [
+                "answers",
+                "experiments.rows",
+                "registry.cohorts",
+                "ticks.tenant",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             changelog: Some("changelog.refit".into()),
             ticks: Some("ticks.tenant".into()),
             has_cuts: true,
@@ -145,7 +168,12 @@ pub(super) fn at(record: &Record) -> At<'_> {
 struct AdmitTask(Admit);
 
 impl Task for AdmitTask {
-    fn apply(&mut self, record: &Record, decoder: &mut Decoder, emit: &mut Emit) -> Result<Applied, Undecodable> {
+    fn apply(
+        &mut self,
+        record: &Record,
+        decoder: &mut Decoder,
+        emit: &mut Emit,
+    ) -> Result<Applied, Undecodable> {
         let ingress = decoder.ingress(record)?;
         let traceparent = ingress.traceparent.map(str::to_owned);
         self.0.apply(&at(record), ingress, emit);
@@ -162,7 +190,12 @@ impl Task for AdmitTask {
 struct RunsTask(Runs);
 
 impl Task for RunsTask {
-    fn apply(&mut self, record: &Record, decoder: &mut Decoder, emit: &mut Emit) -> Result<Applied, Undecodable> {
+    fn apply(
+        &mut self,
+        record: &Record,
+        decoder: &mut Decoder,
+        emit: &mut Emit,
+    ) -> Result<Applied, Undecodable> {
         let input = match &*record.topic {
             "runs.events" => runs::Input::Events(decoder.avro(record)?),
             _ => runs::Input::Tick,
@@ -187,11 +220,22 @@ impl Task for RunsTask {
 struct RefitTask(Refit);
 
 impl Task for RefitTask {
-    fn apply(&mut self, record: &Record, decoder: &mut Decoder, emit: &mut Emit) -> Result<Applied, Undecodable> {
+    fn apply(
+        &mut self,
+        record: &Record,
+        decoder: &mut Decoder,
+        emit: &mut Emit,
+    ) -> Result<Applied, Undecodable> {
         let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
         let input = match &*record.topic {
-            "experiments.rows" => refit::Input::Row { key, row: decoder.avro_or_tombstone(record)? },
-            "registry.cohorts" => refit::Input::Cohort { key, cohort: decoder.avro_or_tombstone(record)? },
+            "experiments.rows" => refit::Input::Row {
+                key,
+                row: decoder.avro_or_tombstone(record)?,
+            },
+            "registry.cohorts" => refit::Input::Cohort {
+                key,
+                cohort: decoder.avro_or_tombstone(record)?,
+            },
             "answers" => refit::Input::Answer(decoder.avro(record)?),
             _ => refit::Input::Tick,
         };
@@ -218,10 +262,17 @@ impl Task for RefitTask {
 struct CockpitTask(Cockpit);
 
 impl Task for CockpitTask {
-    fn apply(&mut self, record: &Record, decoder: &mut Decoder, _emit: &mut Emit) -> Result<Applied, Undecodable> {
+    fn apply(
+        &mut self,
+        record: &Record,
+        decoder: &mut Decoder,
+        _emit: &mut Emit,
+    ) -> Result<Applied, Undecodable> {
         let telegram: cairn_operators::operator::Telegram = decoder.json(record)?;
         self.0.apply(&at(record), &telegram);
-        Ok(Applied { traceparent: telegram.traceparent })
+        Ok(Applied {
+            traceparent: telegram.traceparent,
+        })
     }
     fn flush(&mut self, emit: &mut Emit) {
         self.0.flush(emit);

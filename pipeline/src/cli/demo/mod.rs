@@ -26,8 +26,14 @@ pub struct Demo {
 
 /// Cohorts of the ladder: the grid that obeys a law, and the one that does not.
 fn cohorts() -> Vec<CohortRule> {
-    let rule = |name: &str, condition: &str| CohortRule { name: name.to_owned(), condition: condition.to_owned() };
-    vec![rule("grid", "array_has(tags, 'grid')"), rule("jump", "array_has(tags, 'jump')")]
+    let rule = |name: &str, condition: &str| CohortRule {
+        name: name.to_owned(),
+        condition: condition.to_owned(),
+    };
+    vec![
+        rule("grid", "array_has(tags, 'grid')"),
+        rule("jump", "array_has(tags, 'jump')"),
+    ]
 }
 
 impl Demo {
@@ -45,24 +51,60 @@ impl Demo {
         let begun = Instant::now();
         let (mut config, place) = global.open()?;
         config.refit.rules.cohorts = cohorts();
-        let mut options = Options::new(vec![logs.display().to_string()], recipient(&config.deadletter.recipient)?);
+        let mut options = Options::new(
+            vec![logs.display().to_string()],
+            recipient(&config.deadletter.recipient)?,
+        );
         options.app_id.clone_from(&config.log.app_id);
-        heading(global, "1. ingest: every line is validated, and sent once however often this runs");
-        let summaries = ingest::ingest(&*place.log, &*place.registry, &options, &mut |_| ControlFlow::Continue(()))
-            .map_err(failure)?;
-        let (events, known): (u64, u64) =
-            summaries.iter().fold((0, 0), |(new, old), summary| (new + summary.accepted, old + summary.duplicate));
+        heading(
+            global,
+            "1. ingest: every line is validated, and sent once however often this runs",
+        );
+        let summaries = ingest::ingest(&*place.log, &*place.registry, &options, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .map_err(failure)?;
+        let (events, known): (u64, u64) = summaries.iter().fold((0, 0), |(new, old), summary| {
+            (new + summary.accepted, old + summary.duplicate)
+        });
         let runs: usize = summaries.iter().map(|summary| summary.runs.len()).sum();
         let ingested = begun.elapsed();
-        tell(global, &format!("  {runs} runs, {events} events new, {known} known already, {:.1} s\n", ingested.as_secs_f64()));
+        tell(
+            global,
+            &format!(
+                "  {runs} runs, {events} events new, {known} known already, {:.1} s\n",
+                ingested.as_secs_f64()
+            ),
+        );
 
-        heading(global, "2. drain: admit → runs (dedupe, normalize, windows, breaker) → refit → cockpit");
-        let service = Service::new(&config, place.clone(), Arc::new(Metrics::new()), "demo".to_owned(), &[])?;
+        heading(
+            global,
+            "2. drain: admit → runs (dedupe, normalize, windows, breaker) → refit → cockpit",
+        );
+        let service = Service::new(
+            &config,
+            place.clone(),
+            Arc::new(Metrics::new()),
+            "demo".to_owned(),
+            &[],
+        )?;
         let drained = service.drain(Duration::from_secs(config.runtime.drain_timeout_s))?;
         for (name, counts) in &drained.operators {
-            tell(global, &format!("  {name:<8} {:>7} in {:>7} out {:>4} late {:>4} dead\n", counts.records_in, counts.records_out, counts.late, counts.dead));
+            tell(
+                global,
+                &format!(
+                    "  {name:<8} {:>7} in {:>7} out {:>4} late {:>4} dead\n",
+                    counts.records_in, counts.records_out, counts.late, counts.dead
+                ),
+            );
         }
-        tell(global, &format!("  {:.1} s\n", begun.elapsed().saturating_sub(ingested).as_secs_f64()));
+        tell(
+            global,
+            &format!(
+                "  {:.1} s\n",
+                begun.elapsed().saturating_sub(ingested).as_secs_f64()
+            ),
+        );
 
         let mut look = Look::new(&place)?;
         let rows = look.newest("experiments.rows")?;
@@ -71,7 +113,10 @@ impl Demo {
         let telegrams = show::telegrams(&mut look)?;
         let truth = truth(&self.ladder);
         if !global.is_json() {
-            heading(global, "3. rows: one a run, whatever said something about it");
+            heading(
+                global,
+                "3. rows: one a run, whatever said something about it",
+            );
             print(&show::rows(&rows));
             heading(global, "4. windows of one run");
             print(&show::windows(&mut look)?);
@@ -82,13 +127,24 @@ impl Demo {
             print(&show::curves(&mut look, &verdicts)?);
             heading(global, "7. telegrams");
             for telegram in &telegrams {
-                print(&format!("  P{} {} {}\n", telegram["priority"], telegram["kind"].as_str().unwrap_or_default(), telegram["text"]["fallback"].as_str().unwrap_or_default()));
+                print(&format!(
+                    "  P{} {} {}\n",
+                    telegram["priority"],
+                    telegram["kind"].as_str().unwrap_or_default(),
+                    telegram["text"]["fallback"].as_str().unwrap_or_default()
+                ));
             }
             heading(global, "Where everything lies, and what to try next");
             print(&show::next(&config.log.data));
-            print(&format!("\n  all of it in {:.1} s\n", begun.elapsed().as_secs_f64()));
+            print(&format!(
+                "\n  all of it in {:.1} s\n",
+                begun.elapsed().as_secs_f64()
+            ));
         }
-        let fit = fits.iter().find(|(key, _)| key.contains("/grid/")).map(|(_, fit)| show::fit_json(fit));
+        let fit = fits
+            .iter()
+            .find(|(key, _)| key.contains("/grid/"))
+            .map(|(_, fit)| show::fit_json(fit));
         if global.is_json() {
             let verdicts: Vec<_> = verdicts.iter().map(verdicts::shape).collect();
             say(&serde_json::json!({

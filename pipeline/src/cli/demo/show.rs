@@ -10,11 +10,16 @@ use std::path::Path;
 
 /// Runs shown of each kind; the rest is counted.
 const ROWS_SHOWN: usize = 14;
+/// Run whose windows are shown: one of middle size, trained long.
+const SHOWN_RUN: &str = "grid-w32-3.0m-s0";
 /// Curves drawn.
 const CURVES_SHOWN: usize = 3;
 
 pub(super) fn rows(rows: &BTreeMap<String, Value>) -> String {
-    let mut table = Table::new(&["run", "status", "N", "D", "D/N", "FLOPs", "loss", "accuracy", "p50 ms", "breaker", "attempts"]);
+    let mut table = Table::new(&[
+        "run", "status", "N", "D", "D/N", "FLOPs", "loss", "accuracy", "p50 ms", "breaker",
+        "attempts",
+    ]);
     let mut shown: Vec<&Value> = rows.values().collect();
     shown.sort_by(|a, b| kind(a).cmp(kind(b)).then(flops(b).total_cmp(&flops(a))));
     let mut by_kind: BTreeMap<&str, usize> = BTreeMap::new();
@@ -27,8 +32,14 @@ pub(super) fn rows(rows: &BTreeMap<String, Value>) -> String {
             continue;
         }
         let word = |value: &Value| value.as_str().unwrap_or("–").to_owned();
-        let loss = row["validation_loss_last"].as_f64().or_else(|| row["loss_last"].as_f64());
-        let accuracy = row["scores"].as_array().into_iter().flatten().find(|score| score["metric"] == "accuracy");
+        let loss = row["validation_loss_last"]
+            .as_f64()
+            .or_else(|| row["loss_last"].as_f64());
+        let accuracy = row["scores"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|score| score["metric"] == "accuracy");
         table.row(vec![
             word(&row["run_id"]),
             word(&row["status"]),
@@ -43,11 +54,20 @@ pub(super) fn rows(rows: &BTreeMap<String, Value>) -> String {
             row["attempts"].as_i64().unwrap_or(0).to_string(),
         ]);
     }
-    format!("{}  … and {left} more; {} in all\n", table.text(), rows.len())
+    format!(
+        "{}  … and {left} more; {} in all\n",
+        table.text(),
+        rows.len()
+    )
 }
 
 fn kind(row: &Value) -> &str {
-    row["run_id"].as_str().unwrap_or_default().split('-').next().unwrap_or_default()
+    row["run_id"]
+        .as_str()
+        .unwrap_or_default()
+        .split('-')
+        .next()
+        .unwrap_or_default()
 }
 
 fn flops(row: &Value) -> f64 {
@@ -62,12 +82,21 @@ pub(super) fn windows(look: &mut Look) -> Result<String, Failure> {
         let value = look.value(&record);
         let is_step = value["kind"] == "step";
         let run = value["run_id"].as_str().unwrap_or_default().to_owned();
-        if is_step && run.starts_with("grid") && (found.is_empty() || found.keys().any(|(known, _)| *known == run)) {
+        if is_step && run == SHOWN_RUN {
             found.insert((run, value["start"].as_i64().unwrap_or(0)), value);
         }
         Ok(())
     })?;
-    let mut table = Table::new(&["run", "steps", "rows", "loss mean", "median log-ppl", "slope/step", "lr", "tokens/s"]);
+    let mut table = Table::new(&[
+        "run",
+        "steps",
+        "rows",
+        "loss mean",
+        "median log-ppl",
+        "slope/step",
+        "lr",
+        "tokens/s",
+    ]);
     let every = (found.len() / 8).max(1);
     for ((run, start), window) in found.iter().step_by(every) {
         table.row(vec![
@@ -89,11 +118,26 @@ pub(super) fn fits(fits: &BTreeMap<String, Value>, truth: &Value) -> String {
     for (key, fit) in fits {
         let cohort = key.split('/').nth(1).unwrap_or_default();
         let verdict = fit["verdict"].as_str().unwrap_or("unknown");
-        text.push_str(&format!("  cohort {cohort}: {verdict}, {} runs\n", fit["n_runs"].as_i64().unwrap_or(0)));
+        text.push_str(&format!(
+            "  cohort {cohort}: {verdict}, {} runs\n",
+            fit["n_runs"].as_i64().unwrap_or(0)
+        ));
         for reason in fit["reasons"].as_array().into_iter().flatten() {
-            text.push_str(&format!("    because {}\n", reason.as_str().unwrap_or_default()));
+            text.push_str(&format!(
+                "    because {}\n",
+                reason.as_str().unwrap_or_default()
+            ));
         }
-        let mut table = Table::new(&["parameter", "value", "s.e.", "low", "high", "range low", "range high", "identified"]);
+        let mut table = Table::new(&[
+            "parameter",
+            "value",
+            "s.e.",
+            "low",
+            "high",
+            "range low",
+            "range high",
+            "identified",
+        ]);
         for parameter in fit["parameters"].as_array().into_iter().flatten() {
             let cell = |name: &str| number(parameter[name].as_f64());
             table.row(vec![
@@ -112,9 +156,21 @@ pub(super) fn fits(fits: &BTreeMap<String, Value>, truth: &Value) -> String {
             text.push_str(&entropy(cohort, e, truth));
         }
         if let Some(largest) = fit["residual_max_relative"].as_f64() {
-            text.push_str(&format!("    residuals: at most {:.2} % of the loss\n", 100.0 * largest));
+            text.push_str(&format!(
+                "    residuals: at most {:.2} % of the loss\n",
+                100.0 * largest
+            ));
         }
-        let mut table = Table::new(&["held out", "N", "D", "loss", "predicted", "low", "high", "inside"]);
+        let mut table = Table::new(&[
+            "held out",
+            "N",
+            "D",
+            "loss",
+            "predicted",
+            "low",
+            "high",
+            "inside",
+        ]);
         for point in fit["backtest"].as_array().into_iter().flatten() {
             let cell = |name: &str| number(point[name].as_f64());
             table.row(vec![
@@ -128,7 +184,10 @@ pub(super) fn fits(fits: &BTreeMap<String, Value>, truth: &Value) -> String {
                 point["inside"].as_bool().unwrap_or(false).to_string(),
             ]);
         }
-        if fit["backtest"].as_array().is_some_and(|points| !points.is_empty()) {
+        if fit["backtest"]
+            .as_array()
+            .is_some_and(|points| !points.is_empty())
+        {
             text.push_str(&table.text());
         }
     }
@@ -138,7 +197,9 @@ pub(super) fn fits(fits: &BTreeMap<String, Value>, truth: &Value) -> String {
 /// The law's E beside the text's own entropy.
 fn entropy(cohort: &str, e: &Value, truth: &Value) -> String {
     let source = if cohort == "jump" { "order2" } else { "order1" };
-    let Some(known) = truth[source]["entropy_nats"].as_f64() else { return String::new() };
+    let Some(known) = truth[source]["entropy_nats"].as_f64() else {
+        return String::new();
+    };
     let inside = |low: &str, high: &str| {
         let ends = e[low].as_f64().zip(e[high].as_f64());
         ends.is_some_and(|(low, high)| (low..=high).contains(&known))
@@ -152,7 +213,10 @@ fn entropy(cohort: &str, e: &Value, truth: &Value) -> String {
 }
 
 fn parameter<'a>(fit: &'a Value, name: &str) -> Option<&'a Value> {
-    fit["parameters"].as_array()?.iter().find(|parameter| parameter["name"] == name)
+    fit["parameters"]
+        .as_array()?
+        .iter()
+        .find(|parameter| parameter["name"] == name)
 }
 
 /// A fit as `cairn demo --json` answers.
@@ -196,7 +260,8 @@ pub(super) fn curves(look: &mut Look, verdicts: &[Value]) -> Result<String, Fail
         }
         let mut points = Vec::new();
         look.all("telemetry.training", |look, record| {
-            let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
+            let key =
+                String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
             if key.ends_with(&format!("/{run}")) {
                 let value = look.value(&record);
                 if let (Some(step), Some(loss)) = (value["step"].as_f64(), value["loss"].as_f64()) {
@@ -207,10 +272,23 @@ pub(super) fn curves(look: &mut Look, verdicts: &[Value]) -> Result<String, Fail
         })?;
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let title = format!("  {run}: loss, nats a token");
-        let mark = format!("{} ({})", verdict["cause"].as_str().unwrap_or_default(), verdict["rule"].as_str().unwrap_or_default());
+        let mark = format!(
+            "{} ({})",
+            verdict["cause"].as_str().unwrap_or_default(),
+            verdict["rule"].as_str().unwrap_or_default()
+        );
         let marks = [(verdict["at_step"].as_f64().unwrap_or(0.0), mark)];
         text.push('\n');
-        text.push_str(&draw(&Series { points: &points, marks: &marks, title: &title, axes: ("step", "loss") }, 64, 9));
+        text.push_str(&draw(
+            &Series {
+                points: &points,
+                marks: &marks,
+                title: &title,
+                axes: ("step", "loss"),
+            },
+            64,
+            9,
+        ));
     }
     Ok(text)
 }
