@@ -265,6 +265,8 @@ class Partition:
         if is_telemetry and not self._telemetry(record, key, run, event):
             return
         run.fold(record, event)
+        if event["topic"] == "runs.config" and event["payload"]["clock"] != "unknown":
+            run.windows.by_tokens = event["payload"]["clock"] == "tokens"
         if event["topic"] == "runs.lifecycle" and event["payload"]["state"] in ("finished", "crashed"):
             payload = event["payload"]
             run.clock.announce(event["attempt"], payload["step"], payload["tokens"], self.wall_ms)

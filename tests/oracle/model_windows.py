@@ -235,11 +235,12 @@ class Clock:
 
 
 class Windows:
-    """Tumbling windows of one run's current attempt, by step and by event time."""
+    """Tumbling windows of one run's current attempt: by step, by tokens where the run says that they order it, by event time."""
 
-    KINDS = ("step", "time")
+    KINDS = ("step", "tokens", "time")
 
     def __init__(self):
+        self.by_tokens = False
         self.forget()
 
     def forget(self):
@@ -254,7 +255,7 @@ class Windows:
         closed, late = [], []
         for kind in self.KINDS:
             value = row.clock(kind)
-            if value is None:
+            if value is None or (kind == "tokens" and not self.by_tokens):
                 continue
             mark = clock.watermark(kind)
             if self.closed_to[kind] is not None and value < self.closed_to[kind]:

@@ -73,6 +73,7 @@ def compare(entries, sent, events, letters, by_position):
         positions_want[(entry["topic"], *sent[entry["n"]][:2])] = key
     given = {key[2] for key in want if key[2] is not None}
     got, positions_got, wrong_clock, wrong_position = Counter(), Counter(), 0, 0
+    named_by = {}
     for record in events:
         for event in record.value["events"]:
             header = event["event_id"] if event["event_id"] in given else None
@@ -86,15 +87,21 @@ def compare(entries, sent, events, letters, by_position):
             source = event["source"]
             position = (source["topic"], source["partition"], source["offset"])
             positions_got[position] += 1
+            named_by.setdefault(position, []).append((record.partition, record.offset, record.time_ms))
             if by_position:
                 wrong_position += positions_want.get(position) != key
     report.row("events by content", want.total(), got.total(), (want - got).total(), (got - want).total(), wrong_clock)
+    for what, some in (("lost", want - got), ("doubled or unknown", got - want)):
+        for key in list(some)[:2]:
+            report.note(f"{what}: {key}"[:700])
     doubled = sum(count - 1 for count in positions_got.values() if count > 1)
     if by_position:
         missing = len(set(positions_want) - set(positions_got))
         report.row("events by source position", len(positions_want), positions_got.total(), missing, doubled, wrong_position)
     else:
         report.claim(doubled == 0, f"no ingress position is named by two events ({doubled} are)")
+    for position in sorted(position for position, count in positions_got.items() if count > 1)[:: max(1, doubled // 8)]:
+        report.note(f"doubled: {position} is in runs.events at (partition, offset, append time) {named_by[position]}")
     contents = {key for keys in ids.values() for key in keys}
     report.claim(len(contents) == len(ids), f"content and content id say the same: {len(contents)} contents, {len(ids)} ids")
 

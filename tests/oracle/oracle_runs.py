@@ -125,6 +125,6 @@ def compare(topics, end_grace_ms, forget_after_end_ms, drained):
     report.note(f"late {len(late)}; in the order of receipt it would be {late_by_receipt(ordered)}: the rest is disorder that admit's batches make")
     report.counts = {
         "windows": len(all_of("windows")), "late": len(all_of("late")), "verdicts": len(all_of("verdicts")), "dead": len(all_of("dead")),
-        "duplicates": sum(p.duplicates for p in partitions),
+        "duplicates": sum(p.duplicates for p in partitions), "token windows": sum(w["kind"] == "tokens" for w in all_of("windows")),
     }
     return report

@@ -74,6 +74,8 @@ def _run(chance, number, rows, now_ms):
     }
     if number % 5:
         config["training"]["steps_planned"] = per_attempt * every * 2
+    if number % 4 == 2:
+        config["clock"] = "tokens"
     out.append(_entry("runs.config", config))
     out.append(_entry("runs.lifecycle", {"run_id": run_id, "state": "started", "event_time_ms": begin_ms}))
     clock_ms, last = begin_ms, 0
