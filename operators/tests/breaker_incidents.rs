@@ -1,7 +1,10 @@
 //! Incidents injected into healthy runs at known steps: what is caught, and how many steps later.
 //! `cargo test -p cairn-operators --test breaker_incidents -- --nocapture` prints the table.
 
-#![allow(clippy::disallowed_methods, reason = "a test is no core: its expectations need not replay exactly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test is no core: its expectations need not replay exactly"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod breaker_data;

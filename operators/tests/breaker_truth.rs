@@ -1,7 +1,10 @@
 //! The breaker against truth that is not ours: healthy GPT-2 runs, the human labels of the BigScience chronicle, a healthy
 //! fine-tune, the ladder's runs, and made-up healthy curves in number.
 
-#![allow(clippy::disallowed_methods, reason = "a test is no core: its expectations need not replay exactly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test is no core: its expectations need not replay exactly"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod breaker_data;

@@ -1,6 +1,9 @@
 //! The breaker in one line a test: rows as words, decisions as words.
 
-#![allow(clippy::disallowed_methods, reason = "a test is no core: its expectations need not replay exactly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test is no core: its expectations need not replay exactly"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use cairn_operators::breaker::follow::{self, FollowSettings, Followed, Followup};

@@ -1,6 +1,9 @@
 //! Windows do not depend on the order inside the allowed disorder, nor on how the rows are cut into batches.
 
-#![allow(clippy::disallowed_methods, reason = "a test is no core: its expectations need not replay exactly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test is no core: its expectations need not replay exactly"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod breaker_data;

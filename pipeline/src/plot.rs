@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_falling_line_runs_from_the_upper_left_to_the_lower_right() {
         let points: Vec<(f64, f64)> = (0..100)
-            .map(|x| (f64::from(x), 100.0 - f64::from(x)))
+            .map(|x| (f64::from(x), 200.0 - f64::from(x)))
             .collect();
         let text = draw(
             &Series {
@@ -149,7 +149,7 @@ mod tests {
         };
         assert!(lines[1..6].iter().all(|line| filled(line) >= 3), "{text}");
         assert!(
-            lines[1].contains("100.000") && lines[5].contains("1.000"),
+            lines[1].contains("200.000") && lines[5].contains("101.000"),
             "{text}"
         );
     }

@@ -13,13 +13,20 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { home: tempfile::tempdir().expect("a temporary directory") }
+        Self {
+            home: tempfile::tempdir().expect("a temporary directory"),
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
-        command.args(arguments).current_dir(self.home.path()).env("HOME", self.home.path());
-        command.env_remove("XDG_CONFIG_HOME").env("CAIRN_GATEWAY_LISTEN", "127.0.0.1:0");
+        command
+            .args(arguments)
+            .current_dir(self.home.path())
+            .env("HOME", self.home.path());
+        command
+            .env_remove("XDG_CONFIG_HOME")
+            .env("CAIRN_GATEWAY_LISTEN", "127.0.0.1:0");
         command
     }
 
@@ -33,7 +40,10 @@ impl Bench {
         all.push("--json");
         let output = self.run(&all);
         let lines = String::from_utf8(output.stdout).expect("UTF-8");
-        let values = lines.lines().map(|line| serde_json::from_str(line).expect("NDJSON and nothing else")).collect();
+        let values = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("NDJSON and nothing else"))
+            .collect();
         (output.status.code().expect("no signal"), values)
     }
 
@@ -54,7 +64,11 @@ fn an_own_csv_becomes_rows_and_a_verdict() {
     let bench = Bench::new();
     let mut csv = String::from("name,it,toks,l\n");
     for step in 0..400 {
-        let loss = if step < 300 { format!("{:.4}", 4.0 - 0.005 * f64::from(step)) } else { "nan".to_owned() };
+        let loss = if step < 300 {
+            format!("{:.4}", 4.0 - 0.005 * f64::from(step))
+        } else {
+            "nan".to_owned()
+        };
         csv.push_str(&format!("mine,{},{},{loss}\n", step, step * 1000));
     }
     let file = bench.file("own.csv", &csv);
@@ -63,22 +77,37 @@ fn an_own_csv_becomes_rows_and_a_verdict() {
         "run_id: name\nfields: {step: it, tokens: toks, loss: l}\nconfig: {parameters_total: \"1000000\"}\nended: finished\n",
     );
     let (exit, said) = bench.json(&["ingest", &file, "--map", &map]);
-    assert_eq!((exit, said[0]["rejected"].as_u64()), (0, Some(0)), "{said:?}");
+    assert_eq!(
+        (exit, said[0]["rejected"].as_u64()),
+        (0, Some(0)),
+        "{said:?}"
+    );
     let (exit, again) = bench.json(&["ingest", &file, "--map", &map]);
-    assert_eq!((exit, again[0]["accepted"].as_u64()), (0, Some(0)), "the same file twice adds nothing: {again:?}");
+    assert_eq!(
+        (exit, again[0]["accepted"].as_u64()),
+        (0, Some(0)),
+        "the same file twice adds nothing: {again:?}"
+    );
     let (exit, drained) = bench.json(&["run", "--drain"]);
     assert_eq!((exit, drained[0]["lag"].as_i64()), (0, Some(0)));
     let (exit, verdicts) = bench.json(&["verdicts", "--run", "mine"]);
     assert_eq!(exit, 0);
     let first = &verdicts[0];
     assert_eq!(
-        (first["state"].as_str(), first["cause"].as_str(), first["at_step"].as_i64()),
+        (
+            first["state"].as_str(),
+            first["cause"].as_str(),
+            first["at_step"].as_i64()
+        ),
         (Some("open"), Some("non_finite"), Some(300)),
         "{first}"
     );
     let (_, rows) = bench.json(&["tail", "experiments.rows", "--from-start", "--until-end"]);
     let row = &rows.last().expect("a row")["value"];
-    assert_eq!(row["derived"]["flops"].as_f64(), Some(6.0 * 1e6 * 399_000.0));
+    assert_eq!(
+        row["derived"]["flops"].as_f64(),
+        Some(6.0 * 1e6 * 399_000.0)
+    );
     assert_eq!(row["nonfinite_steps"].as_i64(), Some(100));
 }
 
@@ -87,8 +116,16 @@ fn a_typing_error_in_the_configuration_exits_2_with_the_nearest_name() {
     let bench = Bench::new();
     let (exit, said) = bench.json(&["doctor", "--setting", "runtime.comit_interval_ms=5"]);
     let text = format!("{said:?}");
-    assert!(exit == 2 && text.contains("runtime.commit_interval_ms"), "{exit}: {text}");
-    let (exit, said) = bench.json(&["run", "--drain", "--setting", "runtime.commit_interval_ms=0"]);
+    assert!(
+        exit == 2 && text.contains("runtime.commit_interval_ms"),
+        "{exit}: {text}"
+    );
+    let (exit, said) = bench.json(&[
+        "run",
+        "--drain",
+        "--setting",
+        "runtime.commit_interval_ms=0",
+    ]);
     assert_eq!((exit, error(&said)["code"].as_str()), (2, Some("config")));
 }
 
@@ -96,15 +133,33 @@ fn a_typing_error_in_the_configuration_exits_2_with_the_nearest_name() {
 fn a_broker_that_is_not_there_exits_4() {
     let bench = Bench::new();
     let begun = Instant::now();
-    let (exit, said) = bench.json(&["tail", "late", "--kafka", "127.0.0.1:1", "--setting", "log.reach_timeout_ms=1500"]);
-    assert_eq!((exit, error(&said)["code"].as_str()), (4, Some("unreachable")), "{said:?}");
-    assert!(begun.elapsed() < Duration::from_secs(20), "it gives up in time");
+    let (exit, said) = bench.json(&[
+        "tail",
+        "late",
+        "--kafka",
+        "127.0.0.1:1",
+        "--setting",
+        "log.reach_timeout_ms=1500",
+    ]);
+    assert_eq!(
+        (exit, error(&said)["code"].as_str()),
+        (4, Some("unreachable")),
+        "{said:?}"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "it gives up in time"
+    );
 }
 
 #[test]
 fn a_second_run_on_the_same_directory_is_told_who_holds_it() {
     let bench = Bench::new();
-    let mut first = bench.command(&["run"]).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut first = bench
+        .command(&["run"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
     let mut stderr = first.stderr.take().expect("piped");
     let mut seen = Vec::new();
     let mut byte = [0];
@@ -112,10 +167,16 @@ fn a_second_run_on_the_same_directory_is_told_who_holds_it() {
         seen.push(byte[0]);
     }
     let (exit, said) = bench.json(&["run", "--drain"]);
-    let text = error(&said)["message"].as_str().unwrap_or_default().to_owned();
+    let text = error(&said)["message"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     first.kill().expect("killed");
     first.wait().expect("waited for");
-    assert!(exit == 5 && text.contains(&first.id().to_string()), "{exit}: {text}");
+    assert!(
+        exit == 5 && text.contains(&first.id().to_string()),
+        "{exit}: {text}"
+    );
     // A lock dies with its holder, kill -9 included.
     assert_eq!(bench.json(&["run", "--drain"]).0, 0);
 }
@@ -134,31 +195,76 @@ fn bad_lines_are_rejected_with_their_place_and_come_back_after_a_fix() {
     let file = bench.file("bad.jsonl", &format!("{}\n", lines.join("\n")));
     let (exit, said) = bench.json(&["ingest", &file]);
     assert_eq!(exit, 3);
-    assert_eq!((said[0]["accepted"].as_u64(), said[0]["rejected"].as_u64()), (Some(2), Some(4)), "{said:?}");
+    assert_eq!(
+        (said[0]["accepted"].as_u64(), said[0]["rejected"].as_u64()),
+        (Some(2), Some(4)),
+        "{said:?}"
+    );
     let (_, letters) = bench.json(&["deadletter", "list"]);
     let mut found: Vec<(i64, String)> = letters
         .iter()
-        .map(|letter| (letter["source"]["line"].as_i64().unwrap_or(0), letter["class"].as_str().unwrap_or("").to_owned()))
+        .map(|letter| {
+            (
+                letter["source"]["line"].as_i64().unwrap_or(0),
+                letter["class"].as_str().unwrap_or("").to_owned(),
+            )
+        })
         .collect();
     found.sort();
-    let expected = [(2, "unknown_field"), (3, "out_of_range"), (5, "not_finite"), (6, "json")];
-    assert_eq!(found, expected.map(|(line, class)| (line, class.to_owned())));
-    let near = letters.iter().find(|letter| letter["class"] == "unknown_field").expect("listed");
-    assert!(near["text"].as_str().unwrap_or("").contains("loss"), "the nearest name is suggested: {near}");
+    let expected = [
+        (2, "unknown_field"),
+        (3, "out_of_range"),
+        (5, "not_finite"),
+        (6, "json"),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(line, class)| (line, class.to_owned()))
+    );
+    let near = letters
+        .iter()
+        .find(|letter| letter["class"] == "unknown_field")
+        .expect("listed");
+    assert!(
+        near["text"].as_str().unwrap_or("").contains("loss"),
+        "the nearest name is suggested: {near}"
+    );
     let id = near["id"].as_str().expect("an id");
     let (_, opened) = bench.json(&["deadletter", "show", id, "--open"]);
-    assert_eq!(opened[0]["original"].as_str(), Some(lines[1]), "nothing is lost");
+    assert_eq!(
+        opened[0]["original"].as_str(),
+        Some(lines[1]),
+        "nothing is lost"
+    );
     let (exit, replayed) = bench.json(&["deadletter", "replay", id]);
-    assert_eq!((exit, replayed[0]["outcome"].as_str()), (3, Some("dead")), "still bad, a new letter: {replayed:?}");
+    assert_eq!(
+        (exit, replayed[0]["outcome"].as_str()),
+        (3, Some("dead")),
+        "still bad, a new letter: {replayed:?}"
+    );
 }
 
 #[test]
 fn ten_mebibytes_in_one_line_are_one_dead_letter() {
     let bench = Bench::new();
-    let long = format!(r#"{{"run_id":"{}","step":1,"loss":2.0}}"#, "x".repeat(10 << 20));
-    let file = bench.file("long.jsonl", &format!("{}\n{}\n", r#"{"run_id":"r","step":1,"loss":2.0}"#, long));
+    let long = format!(
+        r#"{{"run_id":"{}","step":1,"loss":2.0}}"#,
+        "x".repeat(10 << 20)
+    );
+    let file = bench.file(
+        "long.jsonl",
+        &format!("{}\n{}\n", r#"{"run_id":"r","step":1,"loss":2.0}"#, long),
+    );
     let (exit, said) = bench.json(&["ingest", &file, "--format", "jsonl"]);
-    assert_eq!((exit, said[0]["accepted"].as_u64(), said[0]["rejected"].as_u64()), (3, Some(1), Some(1)), "{said:?}");
+    assert_eq!(
+        (
+            exit,
+            said[0]["accepted"].as_u64(),
+            said[0]["rejected"].as_u64()
+        ),
+        (3, Some(1), Some(1)),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -174,16 +280,31 @@ fn a_directory_that_cannot_be_written_is_named() {
 fn an_unknown_topic_suggests_the_nearest() {
     let bench = Bench::new();
     let (exit, said) = bench.json(&["tail", "experiment.rows", "--until-end"]);
-    assert!(exit == 2 && error(&said)["remedy"].as_str().unwrap_or("").contains("experiments.rows"), "{said:?}");
+    assert!(
+        exit == 2
+            && error(&said)["remedy"]
+                .as_str()
+                .unwrap_or("")
+                .contains("experiments.rows"),
+        "{said:?}"
+    );
 }
 
 /// Raw bytes to a real listener: ten lines of plain HTTP.
 #[test]
 fn http_takes_events_and_answers_for_the_registry() {
     let bench = Bench::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address")
+        .port();
     let mut run = bench
-        .command(&["run", "--setting", &format!("gateway.listen=127.0.0.1:{port}")])
+        .command(&[
+            "run",
+            "--setting",
+            &format!("gateway.listen=127.0.0.1:{port}"),
+        ])
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
@@ -207,8 +328,17 @@ fn http_takes_events_and_answers_for_the_registry() {
         body.len()
     );
     let answer = ask(post);
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"accepted\":1,") && answer.contains("step"), "{answer}");
-    let get = |path: &str| ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    assert!(
+        answer.starts_with("HTTP/1.1 200")
+            && answer.contains("\"accepted\":1,")
+            && answer.contains("step"),
+        "{answer}"
+    );
+    let get = |path: &str| {
+        ask(format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ))
+    };
     assert!(get("/healthz").contains("200 OK"));
     let schema = get("/subjects/telemetry.training-value/versions/latest");
     assert!(schema.contains("TrainingTelemetry"), "{schema}");
@@ -228,15 +358,26 @@ fn init_keeps_the_identity_outside_the_data() {
     let (exit, said) = bench.json(&["init", "--data", "here"]);
     assert_eq!(exit, 0);
     let identity = said[0]["identity"].as_str().expect("a path");
-    assert!(!Path::new(identity).starts_with(bench.home.path().join("here")), "{identity}");
-    let text = std::fs::read_to_string(bench.home.path().join("here/cairn.yaml")).expect("a configuration");
-    assert!(text.contains("# runtime:") && text.contains("recipient: age1"), "{text}");
+    assert!(
+        !Path::new(identity).starts_with(bench.home.path().join("here")),
+        "{identity}"
+    );
+    let text = std::fs::read_to_string(bench.home.path().join("here/cairn.yaml"))
+        .expect("a configuration");
+    assert!(
+        text.contains("# runtime:") && text.contains("recipient: age1"),
+        "{text}"
+    );
     let (exit, said) = bench.json(&["init", "--data", "here"]);
     assert_eq!((exit, error(&said)["code"].as_str()), (1, Some("exists")));
     // Uncommenting everything gives the defaults: the file is a valid configuration.
     let all: String = text
         .lines()
-        .filter(|line| !line.trim_start().starts_with("# #") && !line.contains("##") && !line.starts_with("# Cairn's"))
+        .filter(|line| {
+            !line.trim_start().starts_with("# #")
+                && !line.contains("##")
+                && !line.starts_with("# Cairn's")
+        })
         .map(|line| format!("{}\n", line.strip_prefix("# ").unwrap_or(line)))
         .collect();
     let whole = bench.file("whole.yaml", &all);

@@ -46,6 +46,20 @@ struct Workspace {
     graph: BTreeMap<String, Vec<String>>,
 }
 
+/// The platform that we build for: other platforms' packages need not be on this machine.
+fn host() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .arg("-vV")
+        .output()
+        .expect("rustc built this test");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .expect("rustc says its host")
+        .to_owned()
+}
+
 fn workspace() -> Workspace {
     let manifest = cairn_tests::folder().join("../Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -56,6 +70,8 @@ fn workspace() -> Workspace {
             "1",
             "--locked",
             "--offline",
+            "--filter-platform",
+            &host(),
             "--manifest-path",
         ])
         .arg(manifest)

@@ -353,6 +353,9 @@ pub struct RunConfig {
     /// Run that this one continues or was derived from.
     #[serde(default)]
     pub parent_run_id: Option<String>,
+    /// What orders the run: step, tokens or time; unknown means step.
+    #[serde(default)]
+    pub clock: WindowKind,
 }
 
 impl Record for RunConfig {

@@ -225,27 +225,6 @@ impl Record for Window {
     }
 }
 
-/// What orders a run's windows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum WindowKind {
-    /// `unknown`, also what a symbol of a later version reads as.
-    #[default]
-    Unknown,
-    /// `step`.
-    Step,
-    /// `tokens`.
-    Tokens,
-    /// `time`.
-    Time,
-}
-
-open_enum!(WindowKind {
-    Unknown = "unknown",
-    Step = "step",
-    Tokens = "tokens",
-    Time = "time",
-});
-
 /// What closed a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum ClosedBy {

@@ -397,3 +397,24 @@ pub struct TrainingConfig {
     #[serde(default)]
     pub dropout: Option<f64>,
 }
+
+/// What orders a run's windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum WindowKind {
+    /// `unknown`, also what a symbol of a later version reads as.
+    #[default]
+    Unknown,
+    /// `step`.
+    Step,
+    /// `tokens`.
+    Tokens,
+    /// `time`.
+    Time,
+}
+
+open_enum!(WindowKind {
+    Unknown = "unknown",
+    Step = "step",
+    Tokens = "tokens",
+    Time = "time",
+});

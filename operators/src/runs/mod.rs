@@ -15,10 +15,10 @@ use crate::breaker::Plan;
 use crate::breaker::follow::{self, FollowSettings, Followed, Followup};
 use crate::operator::{At, Change, Dead, Emit, Output, Remember};
 use crate::tables::Table;
-use crate::time::{self, Activity, AppendTimeMs, EndMark, Rejected};
+use crate::time::{self, Activity, AppendTimeMs, ClockKind, EndMark, Rejected};
 use cairn_avro::record::{
     BreakerState, Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingConfig,
-    TrainingTelemetry,
+    TrainingTelemetry, WindowKind,
 };
 use normalize::RowState;
 use seen::{Class, Seen, SeenLimits};
@@ -228,6 +228,9 @@ impl Runs {
             emit.put(Output::Telegram(wire::resumed(at, &state.row)));
         }
         self.touched.insert(key.to_owned());
+        if let Payload::RunConfig(config) = &event.payload {
+            self.declare(key, config.clock);
+        }
         if let Payload::RunLifecycle(lifecycle) = &event.payload
             && matches!(lifecycle.state, RunState::Finished | RunState::Crashed)
         {
@@ -243,6 +246,26 @@ impl Runs {
             follow::end(run, &self.rules.follow, &plan, mark, &mut out);
             self.follow_up(at, key, out, None, emit);
             self.note_end(key);
+        }
+    }
+
+    /// Notes what a run says orders it (DESIGN §3.4); a run that says nothing is ordered by step.
+    fn declare(&mut self, key: &str, clock: WindowKind) {
+        let ordered_by = match clock {
+            WindowKind::Unknown => return,
+            WindowKind::Step => ClockKind::Step,
+            WindowKind::Tokens => ClockKind::Tokens,
+            WindowKind::Time => ClockKind::EventTime,
+        };
+        if self
+            .followed
+            .get(key)
+            .is_none_or(|run| run.windows.ordered_by != ordered_by)
+        {
+            self.followed
+                .entry(key, Followed::default)
+                .windows
+                .ordered_by = ordered_by;
         }
     }
 

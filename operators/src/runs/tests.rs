@@ -399,6 +399,39 @@ fn what_a_run_says_of_itself_stands_above_its_plan() {
 }
 
 #[test]
+fn a_run_ordered_by_tokens_has_windows_by_tokens() {
+    let mut bench = Bench::new();
+    bench.send(Payload::RunConfig(Box::new(RunConfig {
+        run_id: "r".to_owned(),
+        clock: WindowKind::Tokens,
+        ..RunConfig::default()
+    })));
+    let size = RunsRules::default().follow.rules.windows.tokens_size;
+    for at in 0..4 {
+        bench.send(Payload::TrainingTelemetry(TrainingTelemetry {
+            run_id: "r".to_owned(),
+            step: at,
+            tokens: Some(at * size),
+            loss: Some(3.0),
+            ..TrainingTelemetry::default()
+        }));
+    }
+    let kinds: Vec<WindowKind> = bench
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Window(window) => Some(window.kind),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [WindowKind::Tokens, WindowKind::Tokens],
+        "two token windows are past the disorder"
+    );
+}
+
+#[test]
 fn attempts_are_counted_whatever_their_order() {
     let mut bench = Bench::new();
     bench

@@ -4,7 +4,9 @@ use super::ConfigError;
 use serde_yaml_ng::Value;
 
 /// Variables of this program that are no settings: flags of the command, and what its tests understand.
-pub(super) const NOT_SETTINGS: [&str; 13] = [
+pub(super) const NOT_SETTINGS: [&str; 15] = [
+    "CAIRN_CHAOS_RECORDS",
+    "CAIRN_CHAOS_SEED",
     "CAIRN_CONFIG",
     "CAIRN_DATA",
     "CAIRN_IDENTITY",

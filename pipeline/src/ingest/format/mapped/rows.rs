@@ -8,7 +8,7 @@ use super::expressions::{Planner, Values};
 use super::mapping::{Clock, Ended, Mapping, Unit};
 use crate::ingest::fields::{self, Misfit, Scalar};
 use crate::ingest::settings;
-use cairn_avro::record::{Payload, RunLifecycle, RunState};
+use cairn_avro::record::{Payload, RunLifecycle, RunState, WindowKind};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use datafusion::physical_expr::PhysicalExpr;
@@ -265,7 +265,8 @@ impl Rows {
             "eval.results" => Payload::EvalResult(fields::record(&pairs)?),
             _ => Payload::SafetyResult(fields::record(&pairs)?),
         };
-        if rows == 0 && !self.mapping.config.is_empty() {
+        // What orders a run is part of its configuration; step is what a run is ordered by that says nothing.
+        if rows == 0 && (!self.mapping.config.is_empty() || self.mapping.clock == Clock::Tokens) {
             self.config(values, row, &run_id, raw, out)?;
         }
         self.note(run_id, &payload);
@@ -292,6 +293,11 @@ impl Rows {
             settings::config(&pairs).map_err(|refusal| Misfit(format!("config: {refusal}")))?;
         run_id.clone_into(&mut config.run_id);
         config.attempt = self.default_attempt;
+        config.clock = match self.mapping.clock {
+            Clock::Step => WindowKind::Unknown,
+            Clock::Tokens => WindowKind::Tokens,
+            Clock::EventTime => WindowKind::Time,
+        };
         out.event(Payload::RunConfig(Box::new(config)), raw.1, raw.0);
         Ok(())
     }
