@@ -1,7 +1,10 @@
 //! Chinchilla's points as extracted by Epoch AI, against the published fit (Besiroglu et al. 2024, arXiv 2404.10102) and
 //! an independent scipy reproduction; both are listed in `data/chinchilla-epoch/SOURCE.md`, none of the figures is ours.
 
-#![allow(clippy::disallowed_methods, reason = "a test is no core: its expectations need not replay exactly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test is no core: its expectations need not replay exactly"
+)]
 
 use std::path::{Path, PathBuf};
 

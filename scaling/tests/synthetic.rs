@@ -1,6 +1,9 @@
 //! Cohorts made from laws whose parameters are known, and cohorts that obey no law.
 
-#![allow(clippy::disallowed_methods, reason = "a test is no core: its expectations need not replay exactly")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test is no core: its expectations need not replay exactly"
+)]
 
 use cairn_scaling::{
     FitError, FitOptions, FitVerdict, HoffmannFit, Identified, Observation, fit_hoffmann,
