@@ -2,8 +2,10 @@ import com.fasterxml.jackson.core.json.JsonReadFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import java.io.BufferedReader;
 import java.io.BufferedWriter;
 import java.io.ByteArrayOutputStream;
+import java.io.InputStreamReader;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -49,22 +51,31 @@ public final class Produce {
         Map<String, Known> schemas = new HashMap<>();
         AtomicReference<Exception> failure = new AtomicReference<>();
         double rate = Double.parseDouble(given.get("rate"));
-        long beginMs = Long.parseLong(given.get("begin-ms"));
-        int count = 0;
-        try (var lines = Files.newBufferedReader(Path.of(given.get("workload")));
-                BufferedWriter sent = Files.newBufferedWriter(Path.of(given.get("sent")));
-                var producer = new KafkaProducer<>(settings, new StringSerializer(), new ByteArraySerializer())) {
+        List<JsonNode> entries = new ArrayList<>();
+        try (var lines = Files.newBufferedReader(Path.of(given.get("workload")))) {
             for (String line = lines.readLine(); line != null; line = lines.readLine()) {
                 JsonNode entry = JSON.readTree(line);
-                if (!entry.get("client").asText().equals(given.get("client"))) {
-                    continue;
+                if (entry.get("client").asText().equals(given.get("client"))) {
+                    entries.add(entry);
                 }
+            }
+        }
+        int count = 0;
+        try (BufferedWriter sent = Files.newBufferedWriter(Path.of(given.get("sent")));
+                var producer = new KafkaProducer<>(settings, new StringSerializer(), new ByteArraySerializer())) {
+            for (JsonNode entry : entries) {
+                String topic = entry.get("topic").asText();
+                if (!schemas.containsKey(topic)) {
+                    producer.partitionsFor(topic);
+                    schemas.put(topic, lookUp(given.get("registry"), topic));
+                }
+            }
+            System.out.println("ready");
+            long beginMs = Long.parseLong(new BufferedReader(new InputStreamReader(System.in)).readLine());
+            for (JsonNode entry : entries) {
                 String topic = entry.get("topic").asText();
                 byte[] value;
                 if (entry.get("raw").isNull()) {
-                    if (!schemas.containsKey(topic)) {
-                        schemas.put(topic, lookUp(given.get("registry"), topic));
-                    }
                     value = frame(schemas.get(topic), entry.get("value"));
                 } else {
                     value = HexFormat.of().parseHex(entry.get("raw").asText());
@@ -90,7 +101,7 @@ public final class Produce {
                 });
                 count++;
                 long aheadMs = beginMs + (long) (number / rate * 1e3) - System.currentTimeMillis();
-                if (aheadMs > 10) {
+                if (aheadMs > 2) {
                     Thread.sleep(aheadMs);
                 }
                 if (count % 1000 == 0) {

@@ -104,6 +104,15 @@ def call(command, env, timeout_s, allowed=(0,)):
     return ran.stdout
 
 
+def await_line(path, line, process, patience_s):
+    """Waits until a process has written a line."""
+    end = time.monotonic() + patience_s
+    while line not in path.read_text().splitlines():
+        if process.poll() is not None or time.monotonic() > end:
+            raise Trouble(f"{path.name} never said {line!r}: {path.read_text()[-800:]}")
+        time.sleep(0.05)  # between two looks
+
+
 def write_workload(entries, work):
     path = work / "workload.jsonl"
     with open(path, "w") as lines:
@@ -134,20 +143,24 @@ def kafka(arguments, entries, chance, work, finish):
     b = Cairn("b", [*base, "--log", "info", "run", "--instance-id", "b"], env, work)
     finish += [a.end, b.end]
     a.start()
-    # both begin when both are up
-    begin_ms = int(time.time() * 1000) + 3_000
     for client, command in commands.items():
         sent_files[client] = work / f"sent-{client}.txt"
         output = open(work / f"producer-{client}.log", "w")
         with output:
             producers[client] = subprocess.Popen(
                 [*command, "--workload", str(path), "--client", client, "--bootstrap", bootstrap, "--registry", url,
-                 "--sent", str(sent_files[client]), "--rate", str(arguments.rate), "--begin-ms", str(begin_ms)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env,
+                 "--sent", str(sent_files[client]), "--rate", str(arguments.rate)],
+                stdin=subprocess.PIPE, stdout=output, stderr=output, env=env,
             )
         finish.append(producers[client].kill)
+    for client, producer in producers.items():
+        await_line(work / f"producer-{client}.log", "ready", producer, 120)
+    # both begin at once, when both can
+    for producer in producers.values():
+        producer.stdin.write(b"%d\n" % (time.time() * 1000 + 500))
+        producer.stdin.close()
 
-    length = len(entries) / arguments.rate + 3.0
+    length = len(entries) / arguments.rate + 1.0
     events = [(chance.uniform(1.0, length + 3.0), "kill") for _ in range(arguments.kills)]
     join = chance.uniform(0.1, 0.4) * length
     events += [(join, "join"), (join + max(8.0, chance.uniform(0.2, 0.4) * length), "leave")]

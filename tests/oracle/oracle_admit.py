@@ -73,7 +73,7 @@ def compare(entries, sent, events, letters, by_position):
         positions_want[(entry["topic"], *sent[entry["n"]][:2])] = key
     given = {key[2] for key in want if key[2] is not None}
     got, positions_got, wrong_clock, wrong_position = Counter(), Counter(), 0, 0
-    named_by = {}
+    named_by, received = {}, {}
     for record in events:
         for event in record.value["events"]:
             header = event["event_id"] if event["event_id"] in given else None
@@ -87,6 +87,7 @@ def compare(entries, sent, events, letters, by_position):
             source = event["source"]
             position = (source["topic"], source["partition"], source["offset"])
             positions_got[position] += 1
+            received[position] = event["received_time_ms"]
             named_by.setdefault(position, []).append((record.partition, record.offset, record.time_ms))
             if by_position:
                 wrong_position += positions_want.get(position) != key
@@ -102,6 +103,9 @@ def compare(entries, sent, events, letters, by_position):
         report.claim(doubled == 0, f"no ingress position is named by two events ({doubled} are)")
     for position in sorted(position for position, count in positions_got.items() if count > 1)[:: max(1, doubled // 8)]:
         report.note(f"doubled: {position} is in runs.events at (partition, offset, append time) {named_by[position]}")
+    in_order = sorted(received)
+    back = sum(a[:2] == b[:2] and received[b] < received[a] for a, b in zip(in_order, in_order[1:]))
+    report.note(f"times of receipt that go back inside an ingress partition: {back} of {len(received)}")
     contents = {key for keys in ids.values() for key in keys}
     report.claim(len(contents) == len(ids), f"content and content id say the same: {len(contents)} contents, {len(ids)} ids")
 

@@ -1,8 +1,9 @@
 """A stock confluent-kafka producer with AvroSerializer sends one client's part of a workload.
 
-    produce.py --workload FILE --client python --bootstrap HOST:PORT --registry URL --sent FILE --rate RECORDS_A_SECOND --begin-ms TIME
+    produce.py --workload FILE --client python --bootstrap HOST:PORT --registry URL --sent FILE --rate RECORDS_A_SECOND
 
-Record n of the whole workload is sent n / rate seconds after TIME, so that two clients go along the list together. Writes a line for each delivered record (number, partition, offset, SHA-256 of the value) and says how far it is on standard output.
+Says `ready` when it has all that it needs, and is told a time (milliseconds since 1970) on standard input. Record n of the whole
+workload is sent n / rate seconds after it, so that two clients go along the list together. Writes a line for each delivered record (number, partition, offset, SHA-256 of the value) and says how far it is on standard output.
 """
 
 import argparse
@@ -22,7 +23,6 @@ def main():
     for name in ("workload", "client", "bootstrap", "registry", "sent"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--rate", type=float, required=True)
-    parser.add_argument("--begin-ms", type=int, required=True)
     arguments = parser.parse_args()
     registry = SchemaRegistryClient({"url": arguments.registry})
     serializers = {}
@@ -37,13 +37,18 @@ def main():
     producer = Producer({
         "bootstrap.servers": arguments.bootstrap, "enable.idempotence": True, "linger.ms": 5, "delivery.timeout.ms": 120000,
     })
+    with open(arguments.workload) as lines:
+        entries = [entry for entry in map(json.loads, lines) if entry["client"] == arguments.client]
+    for topic in sorted({entry["topic"] for entry in entries}):
+        producer.list_topics(topic, timeout=30)
+    for entry in {entry["topic"]: entry for entry in entries if entry["raw"] is None}.values():
+        serialize(entry["topic"], entry["value"])
+    print("ready", flush=True)
+    begin_s = int(sys.stdin.readline()) / 1000
     failures = []
-    with open(arguments.workload) as lines, open(arguments.sent, "w") as sent:
+    with open(arguments.sent, "w") as sent:
         count = 0
-        for line in lines:
-            entry = json.loads(line)
-            if entry["client"] != arguments.client:
-                continue
+        for entry in entries:
             raw = entry["raw"]
             value = bytes.fromhex(raw) if raw is not None else serialize(entry["topic"], entry["value"])
             digest = hashlib.sha256(value).hexdigest()
@@ -62,7 +67,7 @@ def main():
                 except BufferError:
                     producer.poll(0.1)
             count += 1
-            while (ahead := arguments.begin_ms / 1000 + entry["n"] / arguments.rate - time.time()) > 0.01:
+            while (ahead := begin_s + entry["n"] / arguments.rate - time.time()) > 0.002:
                 producer.poll(ahead)
             if count % 1000 == 0:
                 print(f"sent {count}", flush=True)
