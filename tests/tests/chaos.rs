@@ -14,9 +14,11 @@ static TURN: Mutex<()> = Mutex::new(());
 /// The longest that a run may take, a fresh download of the servers included.
 const LIMIT: Duration = Duration::from_secs(1_800);
 
+const JAVA: &[&str] = &["java", "javac", "mvn"];
+
 #[test]
 fn kafka() {
-    chaos("kafka", &["java", "javac", "mvn"]);
+    chaos("kafka", JAVA);
 }
 
 #[test]
@@ -24,41 +26,51 @@ fn embedded() {
     chaos("embedded", &[]);
 }
 
+/// A schema id that the registry denies: a test of its own, because the pipeline waits 30 s for it.
+#[test]
+fn unknown_schema() {
+    script("unknown_schema.py", JAVA, &[]);
+}
+
 fn chaos(log: &str, programs: &[&str]) {
+    let all = std::env::var("CAIRN_REQUIRE_ALL").as_deref() == Ok("1");
+    let (records, kills) = if all {
+        ("200000", "10")
+    } else {
+        ("20000", "5")
+    };
+    let records = std::env::var("CAIRN_CHAOS_RECORDS").unwrap_or_else(|_| records.to_owned());
+    let mut arguments = vec!["--log", log, "--kills", kills, "--records", &records];
+    let seed = std::env::var("CAIRN_CHAOS_SEED").ok();
+    if let Some(seed) = &seed {
+        arguments.extend(["--seed", seed]);
+    }
+    script("chaos.py", programs, &arguments);
+}
+
+fn script(name: &str, programs: &[&str], arguments: &[&str]) {
     let _turn = TURN
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(program) = programs
-        .iter()
-        .find(|program| !cairn_tests::starts(Path::new(program), &["-version"]))
-    {
+    let lacking = |program: &&&str| !cairn_tests::starts(Path::new(program), &["-version"]);
+    if let Some(program) = programs.iter().find(lacking) {
         return cairn_tests::missing(&format!(
-            "{program} (JDK 17 or newer, Maven) is needed for chaos on {log}"
+            "{program} (JDK 17 or newer, Maven) is needed for {name}"
         ));
     }
     let Some(python) = cairn_tests::python() else {
-        return cairn_tests::missing(
-            "a Python with tests/requirements.txt is needed for chaos; CAIRN_PYTHON names one",
+        let what = format!(
+            "a Python with tests/requirements.txt is needed for {name}; CAIRN_PYTHON names one"
         );
+        return cairn_tests::missing(&what);
     };
-    let all = std::env::var("CAIRN_REQUIRE_ALL").as_deref() == Ok("1");
-    let records = std::env::var("CAIRN_CHAOS_RECORDS")
-        .unwrap_or_else(|_| if all { "200000" } else { "20000" }.to_owned());
     let mut command = Command::new(python);
-    command.arg(cairn_tests::folder().join("oracle/chaos.py"));
-    command.arg("--cairn").arg(cairn_tests::cairn());
-    command.args([
-        "--log",
-        log,
-        "--records",
-        &records,
-        "--kills",
-        if all { "10" } else { "5" },
-        "--tied",
-    ]);
-    if let Ok(seed) = std::env::var("CAIRN_CHAOS_SEED") {
-        command.args(["--seed", &seed]);
-    }
+    command.arg(cairn_tests::folder().join("oracle").join(name));
+    command
+        .arg("--cairn")
+        .arg(cairn_tests::cairn())
+        .arg("--tied")
+        .args(arguments);
     let mut running = command
         .stdin(Stdio::piped())
         .spawn()
@@ -66,7 +78,7 @@ fn chaos(log: &str, programs: &[&str]) {
     let status = wait(&mut running);
     assert!(
         status.success(),
-        "chaos on {log} ended with {status}; what it found is above, the seed with it"
+        "{name} {arguments:?} ended with {status}; what it found is above, the seed with it"
     );
 }
 
