@@ -98,8 +98,8 @@ pub struct Topic {
     pub encoding: Encoding,
     /// The record (Avro) or the file in `avro/json` without its extension (JSON).
     pub schema: &'static str,
-    /// Whether the broker stamps records as they are appended. Ingress topics keep the producer's
-    /// time, which is never read: our times come from `runs.events` and the ticks.
+    /// Whether the broker stamps records as they are appended; all of ours, so that a time read from
+    /// a record is the log's and never a client's clock.
     pub append_time: bool,
     /// Largest record that the log takes (bytes).
     pub max_message_bytes: i32,
@@ -203,7 +203,7 @@ const fn ingress(
         partition_by: PartitionBy::Producer,
         kept_by: KeptBy::Producer,
         cleanup: WEEK,
-        append_time: false,
+        append_time: true,
         owner,
         description,
         ..topic(Family::Ingress, name, schema)

@@ -12,6 +12,7 @@
 use super::decode::{Decoder, Undecodable};
 use super::encode::Encoder;
 use super::executor::Executor;
+use super::order;
 use super::task::{Applied, Kind, Task};
 use crate::config::RuntimeConfig;
 use crate::metrics::Metrics;
@@ -207,23 +208,12 @@ impl Member {
         Duration::from_millis(self.settings.commit_interval_ms)
     }
 
-    /// Applies one chunk in (topic, partition, offset) order.
+    /// Applies one chunk; see [`order`] for the order within it.
     fn apply(&mut self, mut records: Vec<Record>) -> Result<(), Fault> {
         if self.kind.changelog.is_none() {
-            // A run's rows may come in on several partitions, since clients hash keys differently; after a pause one partition's
-            // backlog would go before another's. As they were appended, so they are admitted: nothing is made late by us.
-            records.sort_by(|a, b| {
-                (a.append_time_ms, &a.topic, a.partition, a.offset).cmp(&(
-                    b.append_time_ms,
-                    &b.topic,
-                    b.partition,
-                    b.offset,
-                ))
-            });
+            order::by_time(&mut records);
         } else {
-            records.sort_by(|a, b| {
-                (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset))
-            });
+            order::by_place(&mut records);
         }
         let mut touched = BTreeSet::new();
         let mut skip: BTreeSet<TopicPartition> = BTreeSet::new();
@@ -276,7 +266,8 @@ impl Member {
                 .oldest_append_ms
                 .get_or_insert(record.append_time_ms);
             *oldest = (*oldest).min(record.append_time_ms);
-            self.batch.offsets.insert(place, record.offset + 1);
+            let next = self.batch.offsets.entry(place).or_insert(0);
+            *next = (*next).max(record.offset + 1);
             touched.insert(record.partition);
             // Dead letters of this record are sealed with its own bytes.
             self.emit.attach(|| origin(record));

@@ -14,6 +14,7 @@ pub mod decode;
 pub mod encode;
 pub mod executor;
 pub mod member;
+mod order;
 pub mod resolve;
 pub mod service;
 pub mod task;
