@@ -588,6 +588,22 @@ impl Member {
             lag += (end - position).max(0);
         }
         self.metrics.lag(self.kind.name, lag);
+        let wall_ms = crate::metrics::wall_time_ms();
+        let health: Vec<_> = self
+            .tasks
+            .values()
+            .filter_map(|task| task.health(wall_ms))
+            .collect();
+        if !health.is_empty() {
+            let oldest_ms = health
+                .iter()
+                .map(|health| health.silence_ms_max)
+                .max()
+                .unwrap_or(0);
+            let stalled = health.iter().map(|health| health.stalled).sum();
+            self.metrics
+                .runs(self.kind.name, oldest_ms as f64 / 1000.0, stalled);
+        }
         Ok(lag)
     }
 

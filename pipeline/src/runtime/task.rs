@@ -46,6 +46,10 @@ pub trait Task {
     fn is_waiting(&self) -> bool {
         false
     }
+    /// Longest silence of a running run in milliseconds of wall time, and how many runs have stalled; none without runs.
+    fn health(&self, _wall_ms: i64) -> Option<runs::Health> {
+        None
+    }
     /// What must be remembered; none for a stateless core.
     fn state(&mut self) -> Option<&mut dyn Remember> {
         None
@@ -211,6 +215,9 @@ impl Task for RunsTask {
     }
     fn due_ms(&self) -> Option<i64> {
         self.0.due_ms()
+    }
+    fn health(&self, wall_ms: i64) -> Option<runs::Health> {
+        Some(self.0.health(wall_ms))
     }
     fn state(&mut self) -> Option<&mut dyn Remember> {
         Some(&mut self.0)
