@@ -325,7 +325,8 @@ def tie_to_standard_input():
     """Whoever started us holds our standard input open; when that closes, everything is ended."""
 
     def wait():
-        while sys.stdin.buffer.read(4096):
+        # The descriptor, not sys.stdin: a buffer that a daemon thread has locked aborts the interpreter at its end.
+        while os.read(0, 4096):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
