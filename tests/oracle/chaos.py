@@ -334,6 +334,7 @@ def tie_to_standard_input():
 
 
 def stopped(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what was started is being ended
     raise Trouble("stopped on request")
 
 
