@@ -287,7 +287,11 @@ impl Config {
                 "set classic or consumer",
             ));
         }
-        if let Some(tenant) = runtime.tenants.iter().find(|t| !is_tenant(t)) {
+        if let Some(tenant) = runtime
+            .tenants
+            .iter()
+            .find(|tenant| !cairn_topics::is_tenant(tenant))
+        {
             return Err(wrong(
                 "runtime.tenants",
                 format!("{tenant:?} is no tenant"),
@@ -303,16 +307,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-/// Lower-case letters, digits and hyphens, 63 at most: what the board's schema allows.
-#[must_use]
-pub fn is_tenant(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && !text.starts_with('-')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn default_tree() -> Value {
