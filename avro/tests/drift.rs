@@ -17,12 +17,10 @@ mod schemas;
 #[path = "../examples/generate/seeds.rs"]
 mod seeds;
 
-use std::path::Path;
-
 #[test]
 fn a_fresh_run_of_the_generator_changes_nothing() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (path, text) in contract::outputs(root) {
+    let root = model::root();
+    for (path, text) in contract::outputs(&root) {
         let kept = std::fs::read_to_string(root.join(&path)).unwrap_or_default();
         assert!(
             kept == text,
@@ -34,7 +32,7 @@ fn a_fresh_run_of_the_generator_changes_nothing() {
 
 #[test]
 fn every_schema_is_in_the_contract_or_shared() {
-    let model = model::Model::load(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let model = model::Model::load(&model::root());
     for named in model.types.values() {
         let listed = contract::subjects().any(|subject| subject.record == named.name);
         assert_eq!(listed, !named.shared, "{}", named.name);
@@ -46,10 +44,7 @@ fn copies_of_a_type_are_identical() {
     // Every copy is made from the one definition; what is checked in is what is made (above).
     // This looks at the files themselves, without the generator's eyes.
     let mut seen = std::collections::BTreeMap::new();
-    for path in model::files(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas"),
-        "avsc",
-    ) {
+    for path in model::files(&model::root().join("schemas"), "avsc") {
         let text = std::fs::read_to_string(&path).unwrap();
         let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
         each_named(&schema, &mut |name, definition| {

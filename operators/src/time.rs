@@ -49,7 +49,7 @@ pub struct TimeSettings {
     pub disorder_ms: i64,
     /// How far a row's event time may lie ahead of its append time. 300 s: a badly set clock, but not a wrong time zone or unit.
     pub future_cap_ms: i64,
-    /// The greatest jump of the step from the run's highest so far. A million: one such row would make all later ones late.
+    /// The greatest jump of the step from the run's highest so far, over all attempts. A million: one such row would make all later ones late.
     pub step_jump_cap: i64,
     /// The same for tokens. 10^13: above any run's whole budget between two rows.
     pub token_jump_cap: i64,
@@ -173,6 +173,12 @@ pub struct RunClock {
     pub step_max: Option<i64>,
     /// Greatest token count seen.
     pub tokens_max: Option<i64>,
+    /// Greatest step of the attempts before: what a new attempt's first row is held against.
+    #[serde(default)]
+    pub step_max_before: Option<i64>,
+    /// Greatest token count of the attempts before.
+    #[serde(default)]
+    pub tokens_max_before: Option<i64>,
     /// Greatest event time seen.
     pub event_time_max_ms: Option<i64>,
     /// Append time of the newest row.
@@ -217,29 +223,31 @@ pub fn observe(
         Some(current) if stamp.attempt > current => Seen::NewAttempt { previous: current },
         _ => Seen::Same,
     };
-    if seen == Seen::Same {
-        let leap = |max: Option<i64>, value: i64| max.map_or(0, |max| value.saturating_sub(max));
-        let steps = leap(clock.step_max, stamp.step);
-        if steps > settings.step_jump_cap {
-            return Err(Rejected::Jump {
-                kind: ClockKind::Step,
-                by: steps,
-            });
-        }
-        let tokens = stamp
-            .tokens
-            .map_or(0, |value| leap(clock.tokens_max, value));
-        if tokens > settings.token_jump_cap {
-            return Err(Rejected::Jump {
-                kind: ClockKind::Tokens,
-                by: tokens,
-            });
-        }
-    } else {
-        let end = clock.end.filter(|end| end.attempt == stamp.attempt);
+    let step_highest = clock.step_max.max(clock.step_max_before);
+    let tokens_highest = clock.tokens_max.max(clock.tokens_max_before);
+    let leap = |highest: Option<i64>, value: i64| {
+        highest.map_or(0, |highest| value.saturating_sub(highest))
+    };
+    let steps = leap(step_highest, stamp.step);
+    if steps > settings.step_jump_cap {
+        return Err(Rejected::Jump {
+            kind: ClockKind::Step,
+            by: steps,
+        });
+    }
+    let tokens = stamp.tokens.map_or(0, |value| leap(tokens_highest, value));
+    if tokens > settings.token_jump_cap {
+        return Err(Rejected::Jump {
+            kind: ClockKind::Tokens,
+            by: tokens,
+        });
+    }
+    if seen != Seen::Same {
         *clock = RunClock {
+            step_max_before: step_highest,
+            tokens_max_before: tokens_highest,
             append_time_ms: clock.append_time_ms,
-            end,
+            end: clock.end.filter(|end| end.attempt == stamp.attempt),
             ..RunClock::default()
         };
     }

@@ -60,6 +60,14 @@ fn a_restart_starts_the_clock_anew_and_the_old_attempt_is_stale() {
 }
 
 #[test]
+fn a_leap_of_a_new_attempt_is_held_against_the_attempts_before() {
+    // One garbage row of a later attempt neither ends the attempt under way nor makes its rows late.
+    check("50 a1:5000 51", "48 x 49");
+    // Attempt 1 begins behind; attempt 2 may go on where attempt 0 had been, not beyond the cap above it.
+    check("900 a1:10 a2:1900 a2:2901 a2:2900", "898 0<8 1<1898 x 2898");
+}
+
+#[test]
 fn rows_from_the_future_are_refused() {
     let (mut clock, settings) = (RunClock::default(), TimeSettings::default());
     let mut row = stamp(0, 1, 1_000_000);

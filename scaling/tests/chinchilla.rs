@@ -10,10 +10,16 @@ use std::path::{Path, PathBuf};
 
 use cairn_scaling::{FitOptions, HoffmannFit, Observation, StartGrid, fit_hoffmann};
 
+/// The folder of this crate, as cargo says it to what it runs: compiled in, it would be that of the clone that built this.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
 /// `CAIRN_SHARED`, or a folder `shared` beside any parent of this crate.
 fn shared() -> Option<PathBuf> {
     let given = std::env::var_os("CAIRN_SHARED").map(PathBuf::from);
-    let parents = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = package();
+    let parents = package
         .ancestors()
         .map(|parent| parent.join("shared"));
     given

@@ -165,6 +165,7 @@ class Clock:
         self.gap_ms = 0
         self.end = None  # (attempt, step, tokens, append time)
         self.ended = False
+        self.highest = {"step": None, "tokens": None}  # over all attempts
         self._begin()
 
     def _begin(self):
@@ -176,11 +177,10 @@ class Clock:
             return "from_the_future"
         if self.attempt is not None and row.attempt < self.attempt:
             return ("late", self.attempt)
-        if self.attempt is None or row.attempt == self.attempt:
-            for kind, cap in (("step", STEP_JUMP_CAP), ("tokens", TOKEN_JUMP_CAP)):
-                value, most = row.clock(kind), self.max[kind]
-                if value is not None and most is not None and value - most > cap:
-                    return "out_of_range"
+        for kind, cap in (("step", STEP_JUMP_CAP), ("tokens", TOKEN_JUMP_CAP)):
+            value, most = row.clock(kind), self.highest[kind]
+            if value is not None and most is not None and value - most > cap:
+                return "out_of_range"
         return None
 
     def advance(self, row, wall_ms):
@@ -207,6 +207,10 @@ class Clock:
             value = row.clock(kind)
             if value is not None and (self.max[kind] is None or value > self.max[kind]):
                 self.max[kind] = value
+        for kind in self.highest:
+            value = row.clock(kind)
+            if value is not None and (self.highest[kind] is None or value > self.highest[kind]):
+                self.highest[kind] = value
         self.append_ms = max(self.append_ms, wall_ms)
         return previous
 

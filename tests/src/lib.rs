@@ -15,10 +15,10 @@ pub fn missing(what: &str) {
     eprintln!("skipped: {what}");
 }
 
-/// The folder of this crate.
+/// The folder of this crate, as cargo says it to what it runs: compiled in, it would be that of the clone that built this.
 #[must_use]
-pub fn folder() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+pub fn folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 /// The binary `cairn` of the target directory that this test was built into.

@@ -1,6 +1,10 @@
 //! Writes `docs/topics.asyncapi.json` from the catalogue.
 
+use std::path::PathBuf;
+
 fn main() -> std::io::Result<()> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/topics.asyncapi.json");
-    std::fs::write(path, cairn_topics::asyncapi_text())
+    // From cargo at run time: compiled in, it would be the folder of the clone that built this.
+    let package =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    std::fs::write(package.join("../docs/topics.asyncapi.json"), cairn_topics::asyncapi_text())
 }

@@ -64,8 +64,8 @@ fn every_reference_leads_somewhere() {
 
 #[test]
 fn the_document_is_the_one_that_is_checked_in() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/topics.asyncapi.json");
-    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    // cargo starts a test in the folder of its crate; compiled in, the path would be that of the clone that built it
+    let kept = std::fs::read_to_string("../docs/topics.asyncapi.json").unwrap_or_default();
     assert!(
         kept == asyncapi_text(),
         "cargo run -p cairn-topics --example asyncapi writes it anew"

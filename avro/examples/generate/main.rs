@@ -12,11 +12,9 @@ mod rust;
 mod schemas;
 mod seeds;
 
-use std::path::Path;
-
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (path, text) in contract::outputs(root) {
+    let root = model::root();
+    for (path, text) in contract::outputs(&root) {
         let path = root.join(path);
         if std::fs::read_to_string(&path).ok().as_deref() == Some(&text) {
             continue;

@@ -52,8 +52,12 @@ pub fn start_kafka(listener: Listener) -> Option<KafkaServer> {
     }
 }
 
+/// Which broker; compiled in, because a path would be that of the clone that built it.
+const POM: &str = include_str!("../../../tests/servers/pom.xml");
+
 fn fetch(folder: &Path) -> Result<(), String> {
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/servers/pom.xml");
+    let pom = folder.join("pom.xml");
+    std::fs::write(&pom, POM).map_err(|error| format!("{}: {error}", pom.display()))?;
     let output = format!("-DoutputDirectory={}", folder.display());
     maven::maven(&[
         "-f",

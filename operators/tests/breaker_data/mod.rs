@@ -39,10 +39,16 @@ impl Log {
     }
 }
 
+/// The folder of this crate, as cargo says it to what it runs: compiled in, it would be that of the clone that built this.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
 /// `shared/data` beside the checkout, or in `CAIRN_SHARED`; says so and gives nothing where it is absent.
 pub(crate) fn shared(folder: &str) -> Option<PathBuf> {
     let named = std::env::var_os("CAIRN_SHARED").map(PathBuf::from);
-    let above = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = package();
+    let above = package
         .ancestors()
         .map(|up| up.join("shared"))
         .collect::<Vec<_>>();
@@ -198,7 +204,7 @@ pub(crate) struct LadderRun {
 /// The ladder's logs, if they have been made; read through gzip, so that no crate is needed for it.
 pub(crate) fn ladder() -> Vec<LadderRun> {
     let folder = std::env::var_os("CAIRN_LADDER").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ladder/logs"),
+        || package().join("../examples/ladder/logs"),
         PathBuf::from,
     );
     let Ok(entries) = std::fs::read_dir(&folder) else {

@@ -10,7 +10,10 @@ use std::path::PathBuf;
 /// The shared real data beside the checkout; says so where it is not there.
 pub(super) fn shared(name: &str) -> Option<PathBuf> {
     let named = std::env::var_os("CAIRN_SHARED").map(PathBuf::from);
-    let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+    // From cargo at run time: compiled in, it would be the folder of the clone that built this.
+    let package =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let beside = package
         .ancestors()
         .map(|base| base.join("shared"));
     let found = named
