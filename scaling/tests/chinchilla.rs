@@ -6,7 +6,7 @@
     reason = "a test is no core: its expectations need not replay exactly"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cairn_scaling::{FitOptions, HoffmannFit, Observation, StartGrid, fit_hoffmann};
 
@@ -19,9 +19,7 @@ fn package() -> PathBuf {
 fn shared() -> Option<PathBuf> {
     let given = std::env::var_os("CAIRN_SHARED").map(PathBuf::from);
     let package = package();
-    let parents = package
-        .ancestors()
-        .map(|parent| parent.join("shared"));
+    let parents = package.ancestors().map(|parent| parent.join("shared"));
     given
         .into_iter()
         .chain(parents)

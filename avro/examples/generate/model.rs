@@ -1,12 +1,17 @@
 //! The schemas as the generator sees them: named types that refer to each other by name.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cairn_avro::tree::{self, Tree};
 
 /// Namespace of every named type.
 pub(crate) const NAMESPACE: &str = "cairn.v1";
+
+/// The folder of this crate, as cargo says it to what it runs: compiled in, it would be that of the clone that built this.
+pub(crate) fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
 
 /// A type at a field.
 #[derive(Clone, Debug, PartialEq)]

@@ -203,10 +203,8 @@ pub(crate) struct LadderRun {
 
 /// The ladder's logs, if they have been made; read through gzip, so that no crate is needed for it.
 pub(crate) fn ladder() -> Vec<LadderRun> {
-    let folder = std::env::var_os("CAIRN_LADDER").map_or_else(
-        || package().join("../examples/ladder/logs"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("CAIRN_LADDER")
+        .map_or_else(|| package().join("../examples/ladder/logs"), PathBuf::from);
     let Ok(entries) = std::fs::read_dir(&folder) else {
         println!("skipped: no {}", folder.display());
         return Vec::new();

@@ -367,9 +367,7 @@ pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     // From cargo at run time: compiled in, it would be the folder of the clone that built this.
     let package =
         std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let beside = package
-        .ancestors()
-        .map(|base| base.join("shared"));
+    let beside = package.ancestors().map(|base| base.join("shared"));
     let found = named
         .into_iter()
         .chain(beside)

@@ -13,9 +13,7 @@ pub(super) fn shared(name: &str) -> Option<PathBuf> {
     // From cargo at run time: compiled in, it would be the folder of the clone that built this.
     let package =
         std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let beside = package
-        .ancestors()
-        .map(|base| base.join("shared"));
+    let beside = package.ancestors().map(|base| base.join("shared"));
     let found = named
         .into_iter()
         .chain(beside)
