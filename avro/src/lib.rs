@@ -6,6 +6,7 @@
 //! - [`contract`]: which record goes over which topic, with its schema and fingerprint.
 //! - [`codec`]: records to Avro bytes and back, also from an older or newer writer's schema.
 //! - [`frame`]: the five bytes in front of them on the bus.
+//! - [`hex`]: bytes where people read them.
 //! - [`json`]: the contract's JSON, strict in both directions.
 //! - [`arrow`]: records to columns and back.
 //! - [`time`]: the contract's times.
@@ -28,6 +29,7 @@ pub mod arrow;
 pub mod codec;
 pub mod contract;
 pub mod frame;
+pub mod hex;
 pub mod json;
 pub mod record;
 pub mod time;

@@ -58,13 +58,17 @@ pub fn parse(text: &str) -> Option<i64> {
     })
 }
 
-/// RFC 3339 in UTC, with milliseconds. Outside the years 0 to 9999, which RFC 3339 does not know,
-/// the year has more digits or a sign.
+/// The first and the last moment that RFC 3339 can write: it knows the years 0 to 9999.
+const WRITABLE_MS: (i64, i64) = (-62_167_219_200_000, 253_402_300_799_999);
+
+/// RFC 3339 in UTC, with milliseconds. Total: a time outside the years 0 to 9999 is written as the nearest within.
 ///
 /// ```
 /// assert_eq!(cairn_avro::time::rfc3339(86_400_500), "1970-01-02T00:00:00.500Z");
 /// ```
+#[must_use]
 pub fn rfc3339(ms: i64) -> String {
+    let ms = ms.clamp(WRITABLE_MS.0, WRITABLE_MS.1);
     let (days, within) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
     let (year, month, day) = civil_from_days(days);
     let (hour, minute) = (within / 3_600_000, within / 60_000 % 60);
@@ -121,6 +125,15 @@ mod tests {
         for ms in (0..400_000).map(|day| day * DAY_MS - 6_000_000_000_000) {
             assert_eq!(parse(&rfc3339(ms)), Some(ms));
         }
+    }
+
+    /// Expected values from `date -u -d @…`.
+    #[test]
+    fn times_are_written_as_the_calendar_has_them() {
+        assert_eq!(rfc3339(951_782_400_123), "2000-02-29T00:00:00.123Z");
+        assert_eq!(rfc3339(1_795_532_982_999), "2026-11-24T15:09:42.999Z");
+        assert_eq!(rfc3339(i64::MIN), "0000-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]

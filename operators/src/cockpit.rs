@@ -4,9 +4,11 @@
 //! about the same subject ends it. What people do about alerts (acknowledge, shelve), pacing and voice belong to the
 //! cockpit issue; the board's members for them are there and say so.
 
-use crate::operator::{At, Change, Emit, Output, Remember, Telegram, rfc3339};
-use crate::refit::{hex, short};
+use crate::operator::{At, Change, Emit, Output, Remember, Telegram};
+use crate::refit::short;
 use crate::tables::Table;
+use cairn_avro::hex;
+use cairn_avro::time::rfc3339;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -116,10 +118,12 @@ impl Cockpit {
         if telegram.priority >= 3 {
             board.alerts.retain(|alert| !same(alert));
         } else {
-            let fingerprint = hex(&Sha256::digest(format!(
-                "{}\n{subject}\n{}",
-                telegram.kind, telegram.text.key
-            ))[..16]);
+            let fingerprint = hex::text(
+                &Sha256::digest(format!(
+                    "{}\n{subject}\n{}",
+                    telegram.kind, telegram.text.key
+                ))[..16],
+            );
             board.raised_ms.push(now_ms);
             board
                 .raised_ms
@@ -185,10 +189,13 @@ fn snapshot(rules: &CockpitRules, tenant: &str, board: &Board, issued_ms: i64) -
         _ => "flood",
     };
     let digest = Sha256::digest(format!("{tenant}\n{}\n{issued_ms}", board.seq));
-    let traceparent = board
-        .traceparent
-        .clone()
-        .unwrap_or_else(|| format!("00-{}-{}-00", hex(&digest[..16]), hex(&digest[16..24])));
+    let traceparent = board.traceparent.clone().unwrap_or_else(|| {
+        format!(
+            "00-{}-{}-00",
+            hex::text(&digest[..16]),
+            hex::text(&digest[16..24])
+        )
+    });
     let issued = rfc3339(issued_ms);
     json!({
         "schema_version": "1.0",
@@ -299,7 +306,7 @@ fn identifier(text: &str) -> String {
 /// A version 7 UUID (RFC 9562) whose random part comes from the content, so that a replay makes the same one.
 fn uuid_v7(time_ms: i64, digest: &[u8]) -> String {
     let time = format!("{:012x}", time_ms.max(0) & 0xffff_ffff_ffff);
-    let random = hex(digest.get(..10).unwrap_or_default());
+    let random = hex::text(digest.get(..10).unwrap_or_default());
     format!(
         "{}-{}-7{}-8{}-{}",
         &time[..8],

@@ -6,10 +6,12 @@
 //! (DESIGN §3.7). What is under way when a task moves is asked again by its next owner.
 
 use crate::operator::{
-    Ask, At, Change, Emit, Evidence, Output, Place, Remember, Subject, Telegram, Text, rfc3339,
+    Ask, At, Change, Emit, Evidence, Output, Place, Remember, Subject, Telegram, Text,
 };
 use crate::tables::Table;
+use cairn_avro::hex;
 use cairn_avro::record::{Answer, Cohort, ExperimentRow, FitVerdict, Named, RunStatus, ScalingFit};
+use cairn_avro::time::rfc3339;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -291,7 +293,7 @@ impl Refit {
             rows.sort_by(|a, b| a.run_id.cmp(&b.run_id));
         }
         let digest = Sha256::digest(format!("{key}\n{sql}\n{cut:?}"));
-        let ask_id = hex(&digest[..16]);
+        let ask_id = hex::text(&digest[..16]);
         let seed = u64::from_be_bytes(
             digest[16..24]
                 .try_into()
@@ -489,7 +491,9 @@ fn telegram(
         .collect();
     Telegram {
         schema_version: "1.0".to_owned(),
-        telegram_id: hex(&Sha256::digest(format!("{key}\n{}\n{}", answer.ask_id, at.offset))[..16]),
+        telegram_id: hex::text(
+            &Sha256::digest(format!("{key}\n{}\n{}", answer.ask_id, at.offset))[..16],
+        ),
         tenant: answer.tenant.clone(),
         stream: "refit".to_owned(),
         time: rfc3339(at.append_time_ms),
@@ -522,11 +526,6 @@ pub(crate) fn short(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(159).chain(['…']).collect()
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Remember for Refit {

@@ -6,10 +6,10 @@
 //! the topic forgets it when its time is over, and until then it can be replayed again.
 
 use crate::ingest::format::{self, Out, Position, Reject, Setup};
-use crate::ingest::{FORMAT_HEADER, IngestError, Origin, REPLAY_HEADER, RUN_HEADER, Writer, hex};
+use crate::ingest::{FORMAT_HEADER, IngestError, Origin, REPLAY_HEADER, RUN_HEADER, Writer};
 use crate::seal::{self, Identity, Recipient, SealError, plaintext_sha256};
 use cairn_avro::record::DeadLetter;
-use cairn_avro::{codec, frame};
+use cairn_avro::{codec, frame, hex};
 use cairn_bus::{Fault, Headers, Log, Membership, Offsets, SchemaRegistry};
 use cairn_topics::handle::DEADLETTER;
 use serde::Serialize;
@@ -69,7 +69,7 @@ pub fn listed(letter: &DeadLetter) -> Value {
         "class": letter.class,
         "text": letter.text,
         "source": source,
-        "sha256": hex(&letter.plaintext_sha256),
+        "sha256": hex::text(&letter.plaintext_sha256),
         "excerpt": letter.excerpt,
     })
 }
@@ -85,7 +85,7 @@ pub fn shown(letter: &DeadLetter) -> Value {
             .map(|(name, value)| {
                 (
                     name.as_str(),
-                    String::from_utf8(value.clone()).unwrap_or_else(|_| hex(value)),
+                    String::from_utf8(value.clone()).unwrap_or_else(|_| hex::text(value)),
                 )
             })
             .collect();
@@ -94,7 +94,7 @@ pub fn shown(letter: &DeadLetter) -> Value {
             ("topic".to_owned(), json!(letter.topic)),
             (
                 "event_id".to_owned(),
-                json!(letter.event_id.as_deref().map(hex)),
+                json!(letter.event_id.as_deref().map(hex::text)),
             ),
             ("schema_id".to_owned(), json!(letter.schema_id)),
             ("headers".to_owned(), json!(headers)),
@@ -320,7 +320,7 @@ fn one(
     if let Some(event_id) = &letter.event_id
         && !letter.headers.contains_key("event_id")
     {
-        headers.push(("event_id".into(), hex(event_id).into_bytes()));
+        headers.push(("event_id".into(), hex::text(event_id).into_bytes()));
     }
     headers.retain(|(name, _)| name != REPLAY_HEADER);
     headers.push((REPLAY_HEADER.into(), id.clone().into_bytes()));

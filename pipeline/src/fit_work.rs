@@ -58,10 +58,7 @@ pub fn fit(ask: &Ask, settings: &RefitConfig) -> Result<String, String> {
         })
         .collect();
     let digest = Sha256::digest(format!("{}\n{}", ask.ask_id, record.fit_json));
-    record.fit_id = digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    record.fit_id = cairn_avro::hex::text(&digest[..16]);
     serde_json::to_string(&record).map_err(|error| error.to_string())
 }
 

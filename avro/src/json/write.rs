@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::hex;
 use crate::shape::{Fields, Node, Shape};
 use crate::wire::{Break, Cursor};
 
@@ -25,8 +26,8 @@ fn value(node: &Node, cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), B
         Node::Float => double(f64::from(cursor.float()?), out),
         Node::Double => double(cursor.double()?, out),
         Node::Text => text(cursor.text()?, out),
-        Node::Bytes => hex(cursor.bytes()?, out),
-        Node::Fixed(size) => hex(cursor.take(*size)?, out),
+        Node::Bytes => digits(cursor.bytes()?, out),
+        Node::Fixed(size) => digits(cursor.take(*size)?, out),
         Node::Enum(symbols) => {
             let at = cursor.choice(symbols.symbols.len())?;
             text(&symbols.symbols[at], out);
@@ -124,11 +125,9 @@ fn double(number: f64, out: &mut String) {
     }
 }
 
-fn hex(bytes: &[u8], out: &mut String) {
+fn digits(bytes: &[u8], out: &mut String) {
     out.push('"');
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
+    hex::push(bytes, out);
     out.push('"');
 }
 

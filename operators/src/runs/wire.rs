@@ -2,14 +2,16 @@
 
 use crate::breaker::follow::Followed;
 use crate::breaker::{self, Cause, Decision, State};
-use crate::operator::{At, Evidence, Place, Subject, Telegram, Text, rfc3339};
-use crate::refit::{hex, short};
+use crate::operator::{At, Evidence, Place, Subject, Telegram, Text};
+use crate::refit::short;
 use crate::time::{ClockKind, EventTimeMs, Rejected};
 use crate::windows::{self, ClosedWindow, LateRow, Row, Span};
+use cairn_avro::hex;
 use cairn_avro::record::{
     BreakerCause, BreakerState, ClockUnit, ClosedBy, ExperimentRow, Late, NumberState, Offset,
     OffsetSpan, RunEvent, RunEvents, TrainingTelemetry, Verdict, Window, WindowKind,
 };
+use cairn_avro::time::rfc3339;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -409,7 +411,7 @@ fn of_run(
 ) -> Telegram {
     Telegram {
         schema_version: "1.0".to_owned(),
-        telegram_id: hex(&Sha256::digest(seed)[..16]),
+        telegram_id: hex::text(&Sha256::digest(seed)[..16]),
         tenant: tenant.to_owned(),
         stream: "runs".to_owned(),
         time: rfc3339(at.append_time_ms),

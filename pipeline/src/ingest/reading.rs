@@ -10,8 +10,8 @@ use super::source::LINE_BYTES_MAX;
 use super::units::{Finish, Next, Units};
 use super::writer::{Origin, Writer};
 use super::{IngestError, Step};
-use cairn_avro::json;
 use cairn_avro::record::{IngestProgress, Payload};
+use cairn_avro::{hex, json};
 use cairn_operators::admit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -325,7 +325,7 @@ impl<'r, 'a> Reading<'r, 'a> {
     /// A document that cannot be cut is one reject. It has a progress of its own, because the document may have been good
     /// before and be good again. Returns whether it was known.
     pub(super) fn refused_document(&mut self, reject: Reject) -> Result<bool, IngestError> {
-        let sha256 = super::hex(&crate::seal::plaintext_sha256(&reject.original));
+        let sha256 = hex::text(&crate::seal::plaintext_sha256(&reject.original));
         self.progress.source_id = digest(&[&self.progress.source_id, "refused"]);
         if self
             .known

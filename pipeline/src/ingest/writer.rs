@@ -5,7 +5,7 @@ use super::format::{Event, Reject};
 use crate::seal::{Recipient, excerpt, plaintext_sha256};
 use cairn_avro::contract;
 use cairn_avro::record::{DeadLetter, FilePosition, IngestProgress};
-use cairn_avro::{codec, frame};
+use cairn_avro::{codec, frame, hex};
 use cairn_bus::{Fault, Headers, Offsets, Outgoing, SchemaRegistry, Session, TopicState};
 use cairn_topics::handle::{DEADLETTER, INGEST_PROGRESS};
 use cairn_topics::{Keyed, ingress_name, partition_of, run_key};
@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
             self.tenant,
             &position,
             reject.class,
-            &hex(&sha256),
+            &hex::text(&sha256),
             replay_of,
         ]);
         let mut headers = vec![(FORMAT_HEADER, origin.format), (RUN_HEADER, origin.run_id)];
@@ -283,9 +283,4 @@ fn unencodable(error: codec::Fault) -> IngestError {
     IngestError::Fault(Fault::Config(format!(
         "{error}; this is a bug, please report it"
     )))
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -357,8 +357,8 @@ pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
 
 /// SHA-256 of a file, as `sha256sum` prints it.
 pub(crate) fn sha256(path: &str) -> String {
-    let digest = cairn_pipeline::seal::plaintext_sha256(&std::fs::read(path).expect("it is there"));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let bytes = std::fs::read(path).expect("it is there");
+    cairn_avro::hex::text(&cairn_pipeline::seal::plaintext_sha256(&bytes))
 }
 
 /// The shared real data beside the checkout; says so where it is not there.
