@@ -129,6 +129,19 @@ fn a_typing_error_in_the_configuration_exits_2_with_the_nearest_name() {
     assert_eq!((exit, error(&said)["code"].as_str()), (2, Some("config")));
 }
 
+/// Said before anything is read, not with the first dead letter.
+#[test]
+fn a_recipient_that_is_none_exits_2_at_the_start() {
+    let bench = Bench::new();
+    let arguments = ["run", "--drain", "--setting", "deadletter.recipient=age1x"];
+    let (exit, said) = bench.json(&arguments);
+    let text = format!("{said:?}");
+    assert!(
+        exit == 2 && text.contains("deadletter.recipient") && text.contains("cairn init"),
+        "{exit} {text}"
+    );
+}
+
 #[test]
 fn a_broker_that_is_not_there_exits_4() {
     let bench = Bench::new();

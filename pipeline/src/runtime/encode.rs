@@ -4,11 +4,10 @@
 //! fails is kept as a dead letter and counted, and never published.
 
 use crate::metrics::Metrics;
-use crate::seal;
-use cairn_avro::codec;
+use crate::seal::{self, Recipient, SealError};
 use cairn_avro::contract::{self, Record as AvroRecord};
-use cairn_avro::frame;
 use cairn_avro::record::{Answer, Change as ChangeRecord, Cut, DeadLetter, Offset, Tick};
+use cairn_avro::{codec, frame, hex};
 use cairn_bus::{Fault, Outgoing, SchemaRegistry, TopicState};
 use cairn_operators::operator::{Change, Dead, Output};
 use cairn_topics::{partition_of, run_key};
@@ -28,7 +27,7 @@ pub struct Encoder {
     ids: Mutex<BTreeMap<String, u32>>,
     telegram: jsonschema::Validator,
     board: jsonschema::Validator,
-    recipient: String,
+    recipient: Recipient,
     excerpt_chars_max: usize,
     metrics: Arc<Metrics>,
 }
@@ -37,7 +36,8 @@ impl Encoder {
     /// An encoder for the topics as they are.
     ///
     /// # Errors
-    /// A schema of the contract that does not compile: a bug of ours, said at the start.
+    /// A recipient of dead letters that is none; a schema of the contract that does not compile, a bug of ours. Both are
+    /// said at the start.
     pub fn new(
         registry: Arc<dyn SchemaRegistry>,
         topics: &BTreeMap<String, TopicState>,
@@ -53,7 +53,7 @@ impl Encoder {
             ids: Mutex::default(),
             telegram: validator("telegram")?,
             board: validator("board")?,
-            recipient: deadletter.recipient.clone(),
+            recipient: deadletter.recipient.parse().map_err(unsealable)?,
             excerpt_chars_max: deadletter.excerpt_chars_max,
             metrics,
         })
@@ -341,15 +341,8 @@ impl Encoder {
         if let Some(event_id) = &dead.event_id {
             id.update(event_id);
         }
-        let id: String = id.finalize()[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let sealed = seal::seal(&self.recipient, original).map_err(|error| {
-            Fault::Config(format!(
-                "deadletter.recipient: {error}; `cairn init` makes a new key"
-            ))
-        })?;
+        let id = hex::text(&id.finalize()[..16]);
+        let sealed = self.recipient.seal(original).map_err(unsealable)?;
         let letter = DeadLetter {
             deadletter_id: id.clone(),
             tenant: dead.tenant.clone(),
@@ -368,7 +361,7 @@ impl Encoder {
                 .and_then(|frame| i32::try_from(frame.schema_id).ok()),
             excerpt: seal::excerpt(original, self.excerpt_chars_max),
             sealed,
-            sealed_recipient: self.recipient.clone(),
+            sealed_recipient: self.recipient.as_str().to_owned(),
             plaintext_sha256: digest.to_vec(),
             plaintext_bytes: original.len() as i64,
             headers: origin
@@ -386,6 +379,12 @@ impl Encoder {
             &letter,
         )
     }
+}
+
+fn unsealable(error: SealError) -> Fault {
+    Fault::Config(format!(
+        "deadletter.recipient: {error}; `cairn init` makes a new key"
+    ))
 }
 
 fn validator(name: &str) -> Result<jsonschema::Validator, Fault> {
