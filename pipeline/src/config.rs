@@ -81,6 +81,9 @@ pub struct RuntimeConfig {
     pub commit_interval_ms: u64,
     pub poll_records_max: usize,
     pub batch_records_max: usize,
+    pub merge_records_max: usize,
+    pub merge_bytes_max: usize,
+    pub merge_wait_ms_max: u64,
     pub poll_patience_ms: u64,
     pub tick_interval_ms: i64,
     pub restart_backoff_ms: u64,
@@ -99,6 +102,9 @@ impl Default for RuntimeConfig {
             commit_interval_ms: 100,
             poll_records_max: 5_000,
             batch_records_max: 50_000,
+            merge_records_max: 50_000,
+            merge_bytes_max: 64 << 20,
+            merge_wait_ms_max: 5_000,
             poll_patience_ms: 20,
             tick_interval_ms: 1_000,
             restart_backoff_ms: 200,
@@ -257,6 +263,8 @@ impl Config {
         }
         for (name, value) in [
             ("runtime.poll_records_max", runtime.poll_records_max),
+            ("runtime.merge_records_max", runtime.merge_records_max),
+            ("runtime.merge_bytes_max", runtime.merge_bytes_max),
             ("runtime.batch_records_max", runtime.batch_records_max),
             ("admit.packed_events_max", self.admit.packed_events_max),
         ] {

@@ -242,6 +242,8 @@ def _spoil(chance, entries, records, now_ms):
         elif kind == 8:
             # a step out of all proportion: let in, and refused by the run's clock
             entry["value"]["step"], expect = entry["value"]["step"] + 5_000_000, "taken"
+            # a later attempt does not make it more likely
+            entry["value"]["attempt"] += index // 12 % 2
         else:
             raw, expect = (
                 (b"\x00\x00\x00", "frame"),

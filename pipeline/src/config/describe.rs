@@ -72,6 +72,15 @@ const MEANINGS: &[(&str, &str)] = &[
         "Most records in one transaction: bounds memory and what an abort repeats.",
     ),
     (
+        "runtime.merge_records_max",
+        "Most ingress records held back while another partition is behind in time; above it their partitions are paused.",
+    ),
+    ("runtime.merge_bytes_max", "The same in bytes of values."),
+    (
+        "runtime.merge_wait_ms_max",
+        "Longest wait for an ingress partition that is behind and delivers nothing; then the others go on without it.",
+    ),
+    (
         "runtime.poll_patience_ms",
         "Longest wait for records: bounds how late a stop or a timer is noticed.",
     ),

@@ -12,6 +12,7 @@
 use super::decode::{Decoder, Undecodable};
 use super::encode::Encoder;
 use super::executor::Executor;
+use super::merge::{Merge, MergeLimits};
 use super::order;
 use super::task::{Applied, Kind, Task};
 use crate::config::RuntimeConfig;
@@ -72,6 +73,8 @@ pub struct Member {
     owned: BTreeSet<TopicPartition>,
     emit: Emit,
     batch: Batch,
+    /// For a kind without state: what is held back so that partitions stay in order of time.
+    merge: Option<Merge>,
     batch_number: i64,
     /// Partitions that wait for something out of reach, and until when.
     paused: BTreeMap<TopicPartition, Instant>,
@@ -99,6 +102,13 @@ impl Member {
         metrics: Arc<Metrics>,
         limits: Option<Offsets>,
     ) -> Self {
+        let merge = kind.changelog.is_none().then(|| {
+            Merge::new(MergeLimits {
+                records_max: settings.merge_records_max,
+                bytes_max: settings.merge_bytes_max,
+                wait_max: Duration::from_millis(settings.merge_wait_ms_max),
+            })
+        });
         Self {
             kind,
             session,
@@ -111,6 +121,7 @@ impl Member {
             owned: BTreeSet::new(),
             emit: Emit::default(),
             batch: Batch::default(),
+            merge,
             batch_number: 0,
             paused: BTreeMap::new(),
             limits,
@@ -162,12 +173,20 @@ impl Member {
     fn poll_once(&mut self, patience: Duration) -> Result<Step, Fault> {
         self.resume_paused()?;
         let open = self.batch.begun.map(|begun| begun.elapsed());
-        let left = open.map_or(patience, |open| {
+        let mut left = open.map_or(patience, |open| {
             self.interval().saturating_sub(open).min(patience)
         });
+        if self.merge.as_ref().is_some_and(Merge::has_ready) {
+            left = Duration::ZERO;
+        }
         let moved = match self.session.poll(left, self.settings.poll_records_max)? {
-            Poll::Records(records) => {
-                self.apply(records)?;
+            Poll::Records(mut records) => {
+                if let Some(merge) = &mut self.merge {
+                    merge.take(records);
+                } else {
+                    order::by_place(&mut records);
+                    self.apply(records)?;
+                }
                 true
             }
             Poll::Assigned(parts) => {
@@ -183,10 +202,19 @@ impl Member {
                 self.discard();
                 self.session.abort()?;
                 self.let_go(&parts)?;
+                self.rewind()?;
                 true
             }
-            Poll::Idle => false,
+            Poll::Idle => {
+                if let Some(merge) = &mut self.merge
+                    && merge.is_waiting()
+                {
+                    merge.passed(&self.session.position()?);
+                }
+                false
+            }
         };
+        let moved = self.release()? || moved;
         let answered = self.take_answers();
         let ticking = self.batch.begun.is_none() && self.tick_wanted();
         if (answered || ticking) && self.batch.begun.is_none() {
@@ -208,13 +236,42 @@ impl Member {
         Duration::from_millis(self.settings.commit_interval_ms)
     }
 
-    /// Applies one chunk; see [`order`] for the order within it.
-    fn apply(&mut self, mut records: Vec<Record>) -> Result<(), Fault> {
-        if self.kind.changelog.is_none() {
-            order::by_time(&mut records);
-        } else {
-            order::by_place(&mut records);
+    /// Applies what the merge lets go; true when that was anything.
+    fn release(&mut self) -> Result<bool, Fault> {
+        let Some(merge) = &mut self.merge else {
+            return Ok(false);
+        };
+        let now = Instant::now();
+        let released = merge.release(self.settings.poll_records_max, now);
+        let (pause, resume) = merge.flow(now);
+        if !pause.is_empty() {
+            self.session.pause(&pause)?;
         }
+        if !resume.is_empty() {
+            self.session.resume(&resume)?;
+        }
+        let any = !released.is_empty();
+        self.apply(released)?;
+        Ok(any)
+    }
+
+    /// Tells the merge up to where these partitions are behind.
+    fn learn(&mut self, parts: &[TopicPartition]) -> Result<(), Fault> {
+        let Some(merge) = &mut self.merge else {
+            return Ok(());
+        };
+        let mut ends = self.session.last_stable(parts)?;
+        for (place, end) in &mut ends {
+            if let Some(limit) = self.limits.as_ref().and_then(|limits| limits.get(place)) {
+                *end = (*end).min(*limit);
+            }
+        }
+        merge.learn(&self.session.position()?, &ends);
+        Ok(())
+    }
+
+    /// Applies records in this order.
+    fn apply(&mut self, records: Vec<Record>) -> Result<(), Fault> {
         let mut touched = BTreeSet::new();
         let mut skip: BTreeSet<TopicPartition> = BTreeSet::new();
         for record in &records {
@@ -229,6 +286,9 @@ impl Member {
                 .is_some_and(|limit| record.offset >= *limit)
             {
                 self.session.pause(std::slice::from_ref(&place))?;
+                if let Some(merge) = &mut self.merge {
+                    merge.forget(&place);
+                }
                 skip.insert(place);
                 continue;
             }
@@ -250,6 +310,9 @@ impl Member {
                     self.session.pause(std::slice::from_ref(&place))?;
                     self.session
                         .seek(&Offsets::from([(place.clone(), record.offset)]))?;
+                    if let Some(merge) = &mut self.merge {
+                        merge.forget(&place);
+                    }
                     self.paused.insert(place.clone(), Instant::now() + wait);
                     self.metrics.paused(self.kind.name, self.paused.len());
                     skip.insert(place);
@@ -504,8 +567,9 @@ impl Member {
         if !self.emit.outputs().is_empty() && self.batch.begun.is_none() {
             self.batch.begun = Some(Instant::now());
         }
-        self.owned.extend(parts);
+        self.owned.extend(parts.iter().cloned());
         self.session.assigned(&start)?;
+        self.learn(&parts)?;
         self.metrics
             .restored(self.kind.name, begun.elapsed(), self.owned.len());
         Ok(())
@@ -515,6 +579,9 @@ impl Member {
         for part in parts {
             self.owned.remove(part);
             self.paused.remove(part);
+            if let Some(merge) = &mut self.merge {
+                merge.forget(part);
+            }
             if !self
                 .owned
                 .iter()
@@ -538,12 +605,27 @@ impl Member {
     fn roll_back(&mut self) -> Result<(), Fault> {
         self.discard();
         self.session.abort()?;
+        self.rewind()
+    }
+
+    /// Reads again from the last commit.
+    fn rewind(&mut self) -> Result<(), Fault> {
+        if self.owned.is_empty() {
+            return Ok(());
+        }
         let owned: Vec<TopicPartition> = self.owned.iter().cloned().collect();
         let mut start = self.session.committed(&owned)?;
-        for part in owned {
-            start.entry(part).or_insert(0);
+        for part in &owned {
+            start.entry(part.clone()).or_insert(0);
         }
-        self.session.seek(&start)
+        self.session.seek(&start)?;
+        if let Some(merge) = &mut self.merge {
+            let paused = merge.clear();
+            if !paused.is_empty() {
+                self.session.resume(&paused)?;
+            }
+        }
+        self.learn(&owned)
     }
 
     fn resume_paused(&mut self) -> Result<(), Fault> {
@@ -587,6 +669,13 @@ impl Member {
             let position = positions.get(&place).copied().or(applied).unwrap_or(0);
             lag += (end - position).max(0);
         }
+        if let Some(merge) = &self.merge {
+            lag += i64::try_from(merge.held()).unwrap_or(i64::MAX);
+        }
+        if lag > i64::try_from(self.settings.poll_records_max).unwrap_or(i64::MAX) {
+            // A backlog, however it came about (a pause of the process, a slow sink): keep it in order of time.
+            self.learn(&parts)?;
+        }
         self.metrics.lag(self.kind.name, lag);
         let wall_ms = crate::metrics::wall_time_ms();
         let health: Vec<_> = self
@@ -614,6 +703,7 @@ impl Member {
     pub fn is_quiet(&mut self) -> Result<bool, Fault> {
         if self.owned.is_empty()
             || self.batch.begun.is_some()
+            || self.merge.as_ref().is_some_and(|merge| merge.held() > 0)
             || !self.paused.is_empty()
             || self.executor.is_busy()
         {

@@ -5,6 +5,7 @@
 //! - [`task`]: the core of one partition behind one trait; the only place that names the cores.
 //! - [`decode`] and [`encode`]: records to inputs of cores, outputs of cores to records.
 //! - [`member`]: one thread's consumer, producer and tasks; the transaction.
+//! - `merge` and `order`: in which order what was polled is applied, without and with state.
 //! - [`service`]: all members of a process; supervision by the kind of fault; stop and drain.
 //! - [`executor`]: long work beside the loop (DESIGN §3.7).
 //!
@@ -14,6 +15,7 @@ pub mod decode;
 pub mod encode;
 pub mod executor;
 pub mod member;
+mod merge;
 mod order;
 pub mod resolve;
 pub mod service;
