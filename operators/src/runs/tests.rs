@@ -1,7 +1,9 @@
+use super::seen::Class;
 use super::*;
+use crate::operator::Remember;
 use cairn_avro::record::{
-    EvalResult, ExperimentRow, ModelConfig, RunConfig, RunLifecycle, RunPlanned, RunTags,
-    ToolOutcome, ToolUse,
+    EvalResult, ExperimentRow, ModelConfig, Payload, RunConfig, RunEvent, RunLifecycle, RunPlanned,
+    RunState, RunStatus, RunTags, ToolOutcome, ToolUse, TrainingTelemetry, WindowKind,
 };
 
 const START_MS: i64 = 1_800_000_000_000;

@@ -1,0 +1,204 @@
+//! One event: taken once, folded into its row, followed by clock, windows and breaker; what follows from it is put out.
+
+use super::normalize::RowState;
+use super::seen::Class;
+use super::{Runs, wire};
+use crate::breaker::follow::{self, Followed, Followup};
+use crate::operator::{At, Dead, Emit, Output};
+use crate::time::{AppendTimeMs, ClockKind, EndMark, Rejected};
+use cairn_avro::record::{
+    BreakerState, Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingTelemetry, WindowKind,
+};
+
+impl Runs {
+    pub(super) fn event(
+        &mut self,
+        at: &At<'_>,
+        key: &str,
+        events: &RunEvents,
+        event: &RunEvent,
+        emit: &mut Emit,
+    ) {
+        let class = match event.payload {
+            Payload::TrainingTelemetry(_) => Class::Telemetry,
+            _ => Class::Fact,
+        };
+        if self.forgotten.get(key).is_some() {
+            self.dead(
+                events,
+                event,
+                "run_forgotten",
+                "the run's row was let go; raise runs.row_retention_days to keep rows longer",
+                emit,
+            );
+            return;
+        }
+        if !self.seen.insert(key, class, &event.event_id) {
+            emit.duplicates += 1;
+            return;
+        }
+        // The clock judges telemetry first: a step that leaps out of all proportion amends no row either.
+        if let Payload::TrainingTelemetry(telemetry) = &event.payload
+            && !self.telemetry(at, key, events, event, telemetry, emit)
+        {
+            return;
+        }
+        let state = self
+            .rows
+            .entry(key, || RowState::new(&events.tenant, &events.run_id));
+        let was = state.row.status;
+        state.fold(at, event);
+        if was == RunStatus::Stalled && state.row.status != RunStatus::Stalled {
+            emit.put(Output::Telegram(wire::resumed(at, &state.row)));
+        }
+        self.touched.insert(key.to_owned());
+        if let Payload::RunConfig(config) = &event.payload {
+            self.declare(key, config.clock);
+        }
+        if let Payload::RunLifecycle(lifecycle) = &event.payload
+            && matches!(lifecycle.state, RunState::Finished | RunState::Crashed)
+        {
+            let mark = EndMark {
+                attempt: event.attempt,
+                step: lifecycle.step,
+                tokens: lifecycle.tokens,
+                append_time_ms: AppendTimeMs(self.wall_ms),
+            };
+            let plan = self.plan(key);
+            let mut out = Vec::new();
+            let run = self.followed.entry(key, Followed::default);
+            follow::end(run, &self.rules.follow, &plan, mark, &mut out);
+            self.follow_up(at, key, out, None, emit);
+            self.note_end(key);
+        }
+    }
+
+    /// Notes what a run says orders it (DESIGN §3.4); a run that says nothing is ordered by step.
+    fn declare(&mut self, key: &str, clock: WindowKind) {
+        let ordered_by = match clock {
+            WindowKind::Unknown => return,
+            WindowKind::Step => ClockKind::Step,
+            WindowKind::Tokens => ClockKind::Tokens,
+            WindowKind::Time => ClockKind::EventTime,
+        };
+        if self
+            .followed
+            .get(key)
+            .is_none_or(|run| run.windows.ordered_by != ordered_by)
+        {
+            self.followed
+                .entry(key, Followed::default)
+                .windows
+                .ordered_by = ordered_by;
+        }
+    }
+
+    /// Clock, windows and breaker; false when the row is refused and must amend nothing.
+    fn telemetry(
+        &mut self,
+        at: &At<'_>,
+        key: &str,
+        events: &RunEvents,
+        event: &RunEvent,
+        telemetry: &TrainingTelemetry,
+        emit: &mut Emit,
+    ) -> bool {
+        let plan = self.plan(key);
+        let row = wire::row(at, event.attempt, &event.event_id, telemetry);
+        let mut out = Vec::new();
+        let run = self.followed.entry(key, Followed::default);
+        let taken = follow::row(
+            run,
+            &self.rules.follow,
+            &plan,
+            &row,
+            AppendTimeMs(self.wall_ms),
+            &mut out,
+        );
+        match taken {
+            Ok(()) => {
+                self.follow_up(at, key, out, Some(event), emit);
+                self.note_end(key);
+                true
+            }
+            Err(Rejected::StaleAttempt { current }) => {
+                // The windows of an attempt that was replaced are closed: its rows are late, and amend the row all the same.
+                emit.put(Output::Late(wire::stale(at, events, event, current)));
+                true
+            }
+            Err(rejected) => {
+                self.dead(
+                    events,
+                    event,
+                    rejected.class(),
+                    &wire::reason(rejected),
+                    emit,
+                );
+                false
+            }
+        }
+    }
+
+    pub(super) fn follow_up(
+        &mut self,
+        at: &At<'_>,
+        key: &str,
+        out: Vec<Followup>,
+        event: Option<&RunEvent>,
+        emit: &mut Emit,
+    ) {
+        let (tenant, run_id) = match self.rows.get(key) {
+            Some(state) => (state.row.tenant.clone(), state.row.run_id.clone()),
+            None => match cairn_topics::parts_of(key).as_deref() {
+                Some([tenant, run_id]) => (tenant.clone(), run_id.clone()),
+                _ => Default::default(),
+            },
+        };
+        let mut said_late = false;
+        for followup in out {
+            match followup {
+                Followup::Window(window) => {
+                    emit.put(Output::Window(wire::window(&tenant, &run_id, window)))
+                }
+                Followup::Late(late) => {
+                    // One event, one late row: by the first clock that it missed.
+                    if let Some(event) = event.filter(|_| !said_late) {
+                        said_late = true;
+                        emit.put(Output::Late(wire::late(at, &tenant, &run_id, event, &late)));
+                    }
+                }
+                Followup::Decision(decision) => {
+                    let verdict = wire::verdict(at, &tenant, &run_id, decision);
+                    let state = self.rows.entry(key, || RowState::new(&tenant, &run_id));
+                    if verdict.state == BreakerState::Open {
+                        state.row.divergences += i64::from(wire::is_divergence(verdict.cause));
+                    }
+                    state.row.breaker_state = verdict.state;
+                    self.touched.insert(key.to_owned());
+                    let telegram = wire::telegram(at, &verdict, emit.current_trace());
+                    emit.put_urgent(Output::Verdict(verdict));
+                    emit.put_urgent(Output::Telegram(telegram));
+                }
+            }
+        }
+    }
+
+    fn dead(
+        &self,
+        events: &RunEvents,
+        event: &RunEvent,
+        class: &'static str,
+        text: &str,
+        emit: &mut Emit,
+    ) {
+        emit.put(Output::Dead(Dead {
+            tenant: events.tenant.clone(),
+            class,
+            text: format!("run {}: {text}", events.run_id),
+            topic: event.topic.clone(),
+            original: Some(crate::operator::canonical(&event.payload)),
+            event_id: Some(event.event_id.clone()),
+            origin: None,
+        }));
+    }
+}
