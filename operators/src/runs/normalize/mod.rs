@@ -1,0 +1,183 @@
+//! Folds everything that is said about a run into its one row.
+//!
+//! Ingress topics have no order between them, so the fold asks little of order: measurements go by attempt and step, the
+//! greatest wins; configuration fills in what is said and the last word counts; scores are kept by harness, task and
+//! metric, the newest step wins. Late facts amend the row like any other (DESIGN §3.5).
+
+mod declared;
+mod derived;
+mod measured;
+mod scores;
+
+pub use derived::FLOPS_CONVENTION;
+
+use crate::operator::At;
+use cairn_avro::record::{ExperimentRow, OffsetSpan, Payload, RunEvent, RunStatus};
+use derived::derive;
+use serde::{Deserialize, Serialize};
+
+/// Version of the derivations below; `cairn backfill` recomputes rows that carry an older one.
+pub const DERIVATION_VERSION: i32 = 1;
+/// Most scores, tags and artifacts that a row keeps: bounds a run that is scored at every step.
+const LIST_MAX: usize = 512;
+
+/// The row and what the fold must remember beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RowState {
+    /// The row as of now.
+    pub row: ExperimentRow,
+    /// Attempts seen, in order.
+    attempts: Vec<i32>,
+    /// (attempt, step) that `loss_last` comes from.
+    loss_at: Option<(i32, i64)>,
+    /// (attempt, step) that `validation_loss_last` comes from.
+    validation_at: Option<(i32, i64)>,
+    /// (attempt, time) that the latencies come from.
+    runtime_at: Option<(i32, i64)>,
+    /// Tool calls that succeeded.
+    tool_successes: i64,
+    /// Attempt and state of the newest lifecycle event.
+    ended: Option<(i32, bool)>,
+    /// Newest tokens a second, for the utilisation.
+    tokens_per_second: Option<f64>,
+}
+
+impl RowState {
+    /// The row of a run of which nothing is known yet.
+    #[must_use]
+    pub fn new(tenant: &str, run_id: &str) -> Self {
+        let row = ExperimentRow {
+            tenant: tenant.to_owned(),
+            run_id: run_id.to_owned(),
+            derivation_version: DERIVATION_VERSION,
+            ..ExperimentRow::default()
+        };
+        Self {
+            row,
+            attempts: Vec::new(),
+            loss_at: None,
+            validation_at: None,
+            runtime_at: None,
+            tool_successes: 0,
+            ended: None,
+            tokens_per_second: None,
+        }
+    }
+
+    /// True once the newest attempt has finished or failed.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self.row.status, RunStatus::Finished | RunStatus::Failed)
+    }
+
+    /// Folds one event into the row.
+    pub fn fold(&mut self, at: &At<'_>, event: &RunEvent) {
+        let attempt = event.attempt;
+        let is_about_an_attempt =
+            !matches!(event.payload, Payload::RunPlanned(_) | Payload::RunTags(_));
+        if is_about_an_attempt {
+            // Topics have no order between them: an evaluation of attempt 1 may come before the start of attempt 0.
+            if let Err(place) = self.attempts.binary_search(&attempt)
+                && self.attempts.len() < LIST_MAX
+            {
+                self.attempts.insert(place, attempt);
+            }
+            self.row.attempts = self.attempts.len() as i32;
+            self.row.attempt = self.attempts.last().copied().unwrap_or(attempt);
+            self.row.retries = i64::from(self.row.attempts) - 1;
+        }
+        match &event.payload {
+            Payload::TrainingTelemetry(telemetry) => self.training(telemetry),
+            Payload::RuntimeTelemetry(telemetry) => self.runtime(telemetry),
+            Payload::ToolUse(call) => self.tool_use(call),
+            Payload::EvalResult(result) => self.evaluation(result),
+            Payload::SafetyResult(result) => self.safety(result),
+            Payload::RunConfig(config) => self.config(config),
+            Payload::RunLifecycle(lifecycle) => self.lifecycle(lifecycle),
+            Payload::RunPlanned(planned) => self.planned(planned),
+            Payload::RunTags(tags) => self.tags(tags),
+        }
+        if let Some(time_ms) = event
+            .payload
+            .event_time_ms()
+            .filter(|_| is_about_an_attempt)
+        {
+            let row = &mut self.row;
+            row.first_event_time_ms = Some(
+                row.first_event_time_ms
+                    .map_or(time_ms, |first| first.min(time_ms)),
+            );
+            row.last_event_time_ms = Some(
+                row.last_event_time_ms
+                    .map_or(time_ms, |last| last.max(time_ms)),
+            );
+        }
+        self.status(event);
+        match &event.source {
+            Some(source) => cover(
+                &mut self.row.inputs,
+                &source.topic,
+                source.partition,
+                source.offset,
+            ),
+            None => cover(&mut self.row.inputs, at.topic, at.partition, at.offset),
+        }
+        self.row.updated_append_time_ms = at.append_time_ms;
+        self.row.derived = derive(&self.row, self.tokens_per_second);
+    }
+
+    fn status(&mut self, event: &RunEvent) {
+        let row = &mut self.row;
+        row.status = match self.ended {
+            Some((attempt, finished)) if attempt >= row.attempt => {
+                if finished {
+                    RunStatus::Finished
+                } else {
+                    RunStatus::Failed
+                }
+            }
+            _ if row.attempts == 0 => {
+                if row.plan_id.is_some() {
+                    RunStatus::Planned
+                } else {
+                    row.status
+                }
+            }
+            _ => match event.payload {
+                Payload::TrainingTelemetry(_) | Payload::RunLifecycle(_) => RunStatus::Running,
+                _ if row.status == RunStatus::Unknown || row.status == RunStatus::Planned => {
+                    RunStatus::Running
+                }
+                _ => row.status,
+            },
+        };
+    }
+}
+
+/// Widens the span of a topic's partition to cover an offset, keeping spans in order.
+fn cover(spans: &mut Vec<OffsetSpan>, topic: &str, partition: i32, offset: i64) {
+    match spans
+        .binary_search_by(|span| (span.topic.as_str(), span.partition).cmp(&(topic, partition)))
+    {
+        Ok(place) => {
+            let span = &mut spans[place];
+            span.first = span.first.min(offset);
+            span.last = span.last.max(offset);
+        }
+        Err(place) => spans.insert(
+            place,
+            OffsetSpan {
+                topic: topic.to_owned(),
+                partition,
+                first: offset,
+                last: offset,
+            },
+        ),
+    }
+}
+
+fn set<T>(place: &mut Option<T>, said: Option<T>) {
+    if said.is_some() {
+        *place = said;
+    }
+}
