@@ -5,6 +5,7 @@
 //! - [`log`]: the promise: topics, records, sessions, faults sorted by what the caller does next.
 //! - [`embedded`]: the same promise in one SQLite file.
 //! - [`kafka`]: through librdkafka.
+//! - `simulated` (feature `simulated`): in memory, all faults from one seed; for tests.
 //! - [`registry`]: a client with a cache; and the answers of a registry, without a web server.
 //! - `contract` (feature `contract-suite`): what every log must pass.
 //! - `testing` (feature `testing`): real servers for tests.
@@ -15,6 +16,8 @@ pub mod embedded;
 pub mod kafka;
 pub mod log;
 pub mod registry;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 #[cfg(feature = "testing")]
 pub mod testing;
 
