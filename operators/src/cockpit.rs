@@ -4,8 +4,7 @@
 //! about the same subject ends it. What people do about alerts (acknowledge, shelve), pacing and voice belong to the
 //! cockpit issue; the board's members for them are there and say so.
 
-use crate::operator::{At, Change, Emit, Output, Remember, Telegram};
-use crate::refit::short;
+use crate::operator::{At, Change, Emit, Output, Remember, Telegram, short};
 use crate::tables::Table;
 use cairn_avro::hex;
 use cairn_avro::time::rfc3339;

@@ -309,3 +309,11 @@ pub fn canonical(payload: &cairn_avro::record::Payload) -> Vec<u8> {
         .unwrap_or_else(|_| format!("{payload:?}"))
         .into_bytes()
 }
+
+/// What fits into [`Text::fallback`]: at most 160 characters, the last one an ellipsis where something was cut.
+pub(crate) fn short(text: &str) -> String {
+    if text.chars().count() <= 160 {
+        return text.to_owned();
+    }
+    text.chars().take(159).chain(['…']).collect()
+}

@@ -2,8 +2,7 @@
 
 use crate::breaker::follow::Followed;
 use crate::breaker::{self, Cause, Decision, State};
-use crate::operator::{At, Evidence, Place, Subject, Telegram, Text};
-use crate::refit::short;
+use crate::operator::{At, Evidence, Place, Subject, Telegram, Text, short};
 use crate::time::{ClockKind, EventTimeMs, Rejected};
 use crate::windows::{self, ClosedWindow, LateRow, Row, Span};
 use cairn_avro::hex;

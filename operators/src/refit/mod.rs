@@ -1,0 +1,200 @@
+//! Refits laws when the rows that they rest on change: debounced, asked for as long work, answered as a record.
+//!
+//! The core never fits. It keeps the newest row of each run, notes which cohorts a change touches, and once they have
+//! been quiet for a while (append time, by ticks) emits an *ask* that carries the pinned rows, their cut and a seed. An
+//! executor beside the loop computes a pure function of it; the answer comes back on `answers`, and the first one counts
+//! (DESIGN §3.7). What is under way when a task moves is asked again by its next owner.
+
+mod answer;
+mod ask;
+mod rules;
+mod state;
+mod telegram;
+
+pub use ask::window_sql;
+pub use rules::{CohortRule, RefitRules};
+
+use crate::operator::{At, Emit};
+use crate::tables::Table;
+use ask::relevant;
+use cairn_avro::record::{Answer, Cohort, ExperimentRow};
+use state::{Dirty, LastFit, Pending};
+
+/// The only law of this release.
+pub const LAW: &str = "hoffmann";
+
+/// What one record of the tenant family says to this core.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "inputs are made and consumed one at a time"
+)]
+pub enum Input {
+    /// `experiments.rows`; none when the row was deleted.
+    Row {
+        /// Record key, tenant/run.
+        key: String,
+        /// The row.
+        row: Option<ExperimentRow>,
+    },
+    /// `registry.cohorts`; none when the cohort was deleted.
+    Cohort {
+        /// Record key, tenant/name.
+        key: String,
+        /// The cohort.
+        cohort: Option<Cohort>,
+    },
+    /// `answers`.
+    Answer(Answer),
+    /// `ticks.tenant`.
+    Tick,
+}
+
+/// The core.
+pub struct Refit {
+    rules: RefitRules,
+    rows: Table<ExperimentRow>,
+    cohorts: Table<Cohort>,
+    dirty: Table<Dirty>,
+    pending: Table<Pending>,
+    fits: Table<LastFit>,
+    /// Next offset of each input, by `topic/partition`.
+    cut: Table<i64>,
+    wall_ms: i64,
+}
+
+impl Refit {
+    /// A core with these rules and no rows.
+    #[must_use]
+    pub fn new(rules: RefitRules) -> Self {
+        Self {
+            rules,
+            rows: Table::new("rows"),
+            cohorts: Table::new("cohorts"),
+            dirty: Table::new("dirty"),
+            pending: Table::new("pending"),
+            fits: Table::new("fits"),
+            cut: Table::new("cut"),
+            wall_ms: i64::MIN,
+        }
+    }
+
+    /// Takes one record.
+    pub fn apply(&mut self, at: &At<'_>, input: Input, emit: &mut Emit) {
+        self.wall_ms = self.wall_ms.max(at.append_time_ms);
+        match input {
+            Input::Row { key, row } => self.row(&key, row),
+            Input::Cohort { key, cohort } => self.cohort(&key, cohort),
+            Input::Answer(answer) => self.answer(at, &answer, emit),
+            Input::Tick => {}
+        }
+        self.cut
+            .put(&format!("{}/{}", at.topic, at.partition), at.offset + 1);
+        self.ask_due(emit, false);
+    }
+
+    /// Asks for everything that is still to be fitted, due or not: the end of a drain.
+    pub fn drain(&mut self, emit: &mut Emit) {
+        self.ask_due(emit, true);
+    }
+
+    /// Asks again for what a predecessor left under way; called once after a restore.
+    pub fn resume(&mut self, emit: &mut Emit) {
+        let again: Vec<String> = self.pending.iter().map(|(key, _)| key.to_owned()).collect();
+        for key in again {
+            self.pending.remove(&key);
+            self.ask(&key, emit);
+        }
+    }
+
+    /// True while an answer is awaited.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The earliest wall time at which something becomes due.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<i64> {
+        self.dirty
+            .iter()
+            .filter(|(key, _)| self.pending.get(key).is_none())
+            .map(|(_, dirty)| self.due(dirty))
+            .min()
+    }
+
+    fn due(&self, dirty: &Dirty) -> i64 {
+        (dirty.last_ms + self.rules.debounce_ms).min(dirty.since_ms + self.rules.debounce_ms_max)
+    }
+
+    fn row(&mut self, key: &str, row: Option<ExperimentRow>) {
+        let before = self.rows.get(key).map(relevant);
+        let after = row.as_ref().map(relevant);
+        match row {
+            Some(row) => self.rows.put(key, row),
+            None => self.rows.remove(key),
+        }
+        if before != after {
+            let tenant = key.split('/').next().unwrap_or_default().to_owned();
+            for name in self.names(&tenant) {
+                self.touch(&format!("{tenant}/{name}"));
+            }
+        }
+    }
+
+    fn cohort(&mut self, key: &str, cohort: Option<Cohort>) {
+        match cohort {
+            Some(cohort) => {
+                self.cohorts.put(key, cohort);
+                self.touch(key);
+            }
+            None => {
+                self.cohorts.remove(key);
+                self.dirty.remove(key);
+            }
+        }
+    }
+
+    fn touch(&mut self, key: &str) {
+        let wall_ms = self.wall_ms;
+        self.dirty
+            .entry(key, || Dirty {
+                since_ms: wall_ms,
+                last_ms: wall_ms,
+            })
+            .last_ms = wall_ms;
+    }
+
+    fn names(&self, tenant: &str) -> Vec<String> {
+        let prefix = format!("{tenant}/");
+        let own = self
+            .cohorts
+            .range_from(&prefix)
+            .take_while(|(key, _)| key.starts_with(&prefix))
+            .map(|(_, cohort)| cohort.name.clone());
+        let mut names: Vec<String> = self
+            .rules
+            .cohorts
+            .iter()
+            .map(|rule| rule.name.clone())
+            .chain(own)
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn ask_due(&mut self, emit: &mut Emit, all: bool) {
+        let due: Vec<String> = self
+            .dirty
+            .iter()
+            .filter(|(key, dirty)| {
+                self.pending.get(key).is_none() && (all || self.due(dirty) <= self.wall_ms)
+            })
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        for key in due {
+            self.ask(&key, emit);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a refit task remembers, as the shell keeps, restores and bounds it.
+
+use super::Refit;
+use crate::operator::{Change, Remember};
+use cairn_avro::record::FitVerdict;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Dirty {
+    pub(super) since_ms: i64,
+    pub(super) last_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pending {
+    pub(super) ask_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LastFit {
+    pub(super) fit_id: String,
+    pub(super) verdict: FitVerdict,
+    pub(super) values: BTreeMap<String, f64>,
+}
+
+impl Remember for Refit {
+    fn changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.rows.changes(&mut changes);
+        self.cohorts.changes(&mut changes);
+        self.dirty.changes(&mut changes);
+        self.pending.changes(&mut changes);
+        self.fits.changes(&mut changes);
+        self.cut.changes(&mut changes);
+        changes
+    }
+
+    fn merge(&mut self) {
+        self.rows.merge();
+        self.cohorts.merge();
+        self.dirty.merge();
+        self.pending.merge();
+        self.fits.merge();
+        self.cut.merge();
+    }
+
+    fn discard(&mut self) {
+        self.rows.discard();
+        self.cohorts.discard();
+        self.dirty.discard();
+        self.pending.discard();
+        self.fits.discard();
+        self.cut.discard();
+    }
+
+    fn restore(&mut self, table: &str, key: &str, value: Option<&[u8]>) -> Result<(), String> {
+        match table {
+            "rows" => self.rows.restore(key, value),
+            "cohorts" => self.cohorts.restore(key, value),
+            "dirty" => self.dirty.restore(key, value),
+            "pending" => self.pending.restore(key, value),
+            "fits" => self.fits.restore(key, value),
+            "cut" => self.cut.restore(key, value),
+            other => Err(format!(
+                "refit has no table {other}; the changelog was written by another version"
+            )),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rows.bytes()
+            + self.cohorts.bytes()
+            + self.dirty.bytes()
+            + self.pending.bytes()
+            + self.fits.bytes()
+            + self.cut.bytes()
+    }
+}

@@ -1,0 +1,109 @@
+//! What people are told of a fit.
+
+use super::state::LastFit;
+use super::{LAW, Refit};
+use crate::operator::{At, Evidence, Place, Subject, Telegram, Text, short};
+use cairn_avro::hex;
+use cairn_avro::record::{Answer, FitVerdict, ScalingFit};
+use cairn_avro::time::rfc3339;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Most offsets that a telegram names.
+const EVIDENCE_OFFSETS_MAX: usize = 32;
+
+impl Refit {
+    pub(super) fn report(
+        &self,
+        at: &At<'_>,
+        answer: &Answer,
+        cohort: &str,
+        fit: &ScalingFit,
+        last: Option<&LastFit>,
+    ) -> Telegram {
+        let reason = fit.reasons.first().cloned().unwrap_or_default();
+        let is_noteworthy = last.is_some() || fit.n_runs >= self.rules.runs_noteworthy_min;
+        let (key, priority, fallback) = match &fit.verdict {
+            FitVerdict::Usable => (
+                "fit.usable",
+                3,
+                format!(
+                    "Cohort {cohort}: the {} law fits {} runs",
+                    fit.law, fit.n_runs
+                ),
+            ),
+            FitVerdict::Weak => (
+                "fit.weak",
+                2,
+                format!("Cohort {cohort}: the {} law is weak: {reason}", fit.law),
+            ),
+            _ => (
+                "fit.refused",
+                2,
+                format!("Cohort {cohort}: no {} law: {reason}", fit.law),
+            ),
+        };
+        let priority = if is_noteworthy { priority } else { 3 };
+        telegram(
+            at,
+            answer,
+            cohort,
+            key,
+            priority,
+            short(&fallback),
+            Some(fit),
+        )
+    }
+}
+
+pub(super) fn telegram(
+    at: &At<'_>,
+    answer: &Answer,
+    cohort: &str,
+    key: &str,
+    priority: u8,
+    fallback: String,
+    fit: Option<&ScalingFit>,
+) -> Telegram {
+    let mut args = BTreeMap::from([("cohort".to_owned(), short(cohort).into())]);
+    if let Some(fit) = fit {
+        args.insert("law".to_owned(), fit.law.clone().into());
+        args.insert("runs".to_owned(), fit.n_runs.into());
+    }
+    let offsets = answer
+        .cut
+        .iter()
+        .map(|o| Place {
+            topic: o.topic.clone(),
+            partition: o.partition,
+            offset: o.offset,
+        })
+        .take(EVIDENCE_OFFSETS_MAX)
+        .collect();
+    Telegram {
+        schema_version: "1.0".to_owned(),
+        telegram_id: hex::text(
+            &Sha256::digest(format!("{key}\n{}\n{}", answer.ask_id, at.offset))[..16],
+        ),
+        tenant: answer.tenant.clone(),
+        stream: "refit".to_owned(),
+        time: rfc3339(at.append_time_ms),
+        kind: "fit".to_owned(),
+        subject: Subject {
+            kind: "fit".to_owned(),
+            id: format!("{cohort}/{LAW}"),
+        },
+        priority,
+        text: Text {
+            key: key.to_owned(),
+            args,
+            fallback,
+        },
+        evidence: Evidence {
+            offsets,
+            fit_id: fit.map(|fit| fit.fit_id.clone()),
+            ..Evidence::default()
+        },
+        traceparent: None,
+    }
+}
