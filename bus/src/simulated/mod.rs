@@ -108,7 +108,7 @@ impl SimulatedLog {
         self.shared.world().requests
     }
 
-    /// The instance that makes this request (they count from 1) is killed just before it.
+    /// The instance that makes this request (they count from 1) is killed just before it; 0: none.
     pub fn crash_at_request(&self, number: u64) {
         self.shared.world().crash_at(number);
     }

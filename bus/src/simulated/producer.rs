@@ -199,7 +199,7 @@ impl Transactions {
         };
         let is_old = self
             .opened_ms
-            .is_some_and(|opened_ms| now_ms - opened_ms > timeout_ms);
+            .is_some_and(|opened_ms| now_ms - opened_ms >= timeout_ms);
         let fault = match trouble {
             Trouble::Stopped => return trouble.outside(doing),
             Trouble::Dead => World::dead(),
