@@ -132,6 +132,11 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
         self.iter().next().is_none()
     }
 
+    /// Keys that the batch has changed so far, in key order.
+    pub fn changed(&self) -> impl Iterator<Item = &str> + '_ {
+        self.overlay.keys().map(String::as_str)
+    }
+
     /// Adds the batch's changes to `changes`, in key order.
     pub fn changes(&self, changes: &mut Vec<Change>) {
         for (key, value) in &self.overlay {

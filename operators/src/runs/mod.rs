@@ -5,6 +5,7 @@
 //! windows and breaker. Of a run that has ended, windows, breaker and telemetry ids are let go after a while; the row and the
 //! ids of facts stay, so that a late evaluation still amends it.
 
+mod agenda;
 mod event;
 pub mod normalize;
 mod plan;
@@ -12,6 +13,7 @@ mod rules;
 pub mod seen;
 mod state;
 mod timers;
+mod watch;
 mod wire;
 
 pub use plan::plan_of;
@@ -26,6 +28,7 @@ use cairn_avro::record::RunEvents;
 use normalize::RowState;
 use seen::{Seen, SeenLimits};
 use std::collections::BTreeSet;
+use watch::Watch;
 
 /// What one record of the run family says to this core.
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ pub struct Runs {
     forgotten: Table<i64>,
     /// Runs whose row the batch changed.
     touched: BTreeSet<String>,
+    /// Which runs are due when: made from the tables, kept nowhere.
+    watch: Watch,
     wall_ms: i64,
     expired_ms: i64,
 }
@@ -68,6 +73,7 @@ impl Runs {
             endings: Table::new("endings"),
             forgotten: Table::new("forgotten"),
             touched: BTreeSet::new(),
+            watch: Watch::default(),
             wall_ms: i64::MIN,
             expired_ms: i64::MIN,
         }
@@ -84,6 +90,7 @@ impl Runs {
                 self.event(at, &key, &events, event, emit);
             }
             emit.trace(None);
+            self.watch.look_at(&key);
         }
         self.timers(at, emit);
     }
@@ -118,6 +125,7 @@ impl Runs {
             follow::drain(run, &self.rules.follow, &plan, &mut out);
             self.follow_up(&at, &key, out, None, emit);
             self.note_end(&key);
+            self.place(&key);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Runs, seen};
 use crate::operator::{Change, Remember};
+use std::collections::BTreeSet;
 
 impl Remember for Runs {
     fn changes(&self) -> Vec<Change> {
@@ -23,12 +24,20 @@ impl Remember for Runs {
     }
 
     fn discard(&mut self) {
+        let changed = self.followed.changed().chain(self.endings.changed());
+        let changed: BTreeSet<String> = changed
+            .chain(self.rows.changed())
+            .map(str::to_owned)
+            .collect();
         self.seen.discard();
         self.rows.discard();
         self.followed.discard();
         self.endings.discard();
         self.forgotten.discard();
         self.touched.clear();
+        for key in &changed {
+            self.place_anew(key);
+        }
     }
 
     fn restore(&mut self, table: &str, key: &str, value: Option<&[u8]>) -> Result<(), String> {
@@ -41,7 +50,11 @@ impl Remember for Runs {
             other => Err(format!(
                 "runs has no table {other}; the changelog was written by another version"
             )),
+        }?;
+        if matches!(table, "rows" | "followed" | "endings") {
+            self.place_anew(key);
         }
+        Ok(())
     }
 
     fn bytes(&self) -> u64 {

@@ -2,10 +2,11 @@
 
 use super::normalize::RowState;
 use super::seen::Class;
+use super::watch::{is_stalled, is_under_way};
 use super::{Runs, wire};
 use crate::breaker::follow::{self, Followed};
 use crate::operator::{At, Emit, Output};
-use crate::time::{self, Activity, AppendTimeMs};
+use crate::time::{self, AppendTimeMs};
 use cairn_avro::record::{BreakerState, RunStatus};
 
 /// How the runs of a task are doing, for metrics.
@@ -24,32 +25,41 @@ impl Runs {
     /// The earliest wall time at which a timer is due.
     #[must_use]
     pub fn due_ms(&self) -> Option<i64> {
-        let now = AppendTimeMs(self.wall_ms);
-        let timers = self
-            .followed
-            .iter()
-            .filter_map(|(_, run)| time::next_timer(&run.clock, &self.rules.follow.time, now))
-            .map(|at| at.0);
-        timers.chain(self.endings.iter().map(|(_, at)| *at)).min()
+        self.watch.due_ms()
     }
 
     /// How the runs are doing at this wall time.
     #[must_use]
     pub fn health(&self, wall_ms: i64) -> Health {
-        let mut health = Health::default();
-        for (_, run) in self
+        let wall = AppendTimeMs(wall_ms);
+        self.watch.health(wall, AppendTimeMs(self.wall_ms), |key| {
+            self.followed
+                .get(key)
+                .is_some_and(|run| is_stalled(&run.clock, &self.rules.follow.time, wall))
+        })
+    }
+
+    /// Brings the index up to date with what the tables say of a run.
+    pub(super) fn place(&mut self, key: &str) {
+        self.watch.place(
+            key,
+            self.followed.get(key).map(|run| &run.clock),
+            self.endings.get(key).copied(),
+            &self.rules.follow.time,
+            AppendTimeMs(self.wall_ms),
+        );
+    }
+
+    /// The same for a run whose tables changed behind the core's back: a timer of it may be overdue.
+    pub(super) fn place_anew(&mut self, key: &str) {
+        self.place(key);
+        if self
             .followed
-            .iter()
-            .filter(|(_, run)| !run.clock.ended && run.clock.attempt.is_some())
+            .get(key)
+            .is_some_and(|run| is_under_way(&run.clock))
         {
-            health.silence_ms_max = health
-                .silence_ms_max
-                .max(wall_ms - run.clock.append_time_ms.0);
-            let activity =
-                time::activity(&run.clock, &self.rules.follow.time, AppendTimeMs(wall_ms));
-            health.stalled += usize::from(activity == Activity::Stalled);
+            self.watch.look_at(key);
         }
-        health
     }
 
     /// Arms or disarms the timer that forgets an ended run.
@@ -65,63 +75,54 @@ impl Runs {
         }
     }
 
+    /// Does what is due; the runs that this record changed were named to the index.
     pub(super) fn timers(&mut self, at: &At<'_>, emit: &mut Emit) {
         let now = AppendTimeMs(self.wall_ms);
-        let settings = self.rules.follow.time.clone();
-        let settings = &settings;
-        let due: Vec<String> = self
-            .followed
-            .iter()
-            .filter(|(_, run)| {
-                time::end_is_due(&run.clock, settings, now)
-                    || (run.clock.attempt.is_some()
-                        && time::activity(&run.clock, settings, now) == Activity::Stalled)
-            })
-            .map(|(key, _)| key.to_owned())
-            .collect();
-        for key in due {
-            let plan = self.plan(&key);
-            let is_due = self
-                .followed
-                .get(&key)
-                .is_some_and(|run| time::end_is_due(&run.clock, settings, now));
-            if is_due {
-                let mut out = Vec::new();
-                let run = self.followed.entry(&key, Followed::default);
-                follow::tick(run, &self.rules.follow, &plan, now, &mut out);
-                self.follow_up(at, &key, out, None, emit);
-                self.note_end(&key);
-            } else if self
-                .rows
-                .get(&key)
-                .is_some_and(|state| state.row.status == RunStatus::Running)
-            {
-                let state = self.rows.entry(&key, || RowState::new("", ""));
-                state.row.status = RunStatus::Stalled;
-                let telegram = wire::stalled(at, &state.row);
-                self.touched.insert(key);
-                emit.put(Output::Telegram(telegram));
-            }
+        for key in self.watch.take_due(now) {
+            self.look(at, &key, now, emit);
+            self.place(&key);
         }
         self.forget(at, emit);
         self.expire();
     }
 
+    /// Ends a run whose end is due, or says that it has stalled.
+    fn look(&mut self, at: &At<'_>, key: &str, now: AppendTimeMs, emit: &mut Emit) {
+        let settings = &self.rules.follow.time;
+        let Some(clock) = self.followed.get(key).map(|run| &run.clock) else {
+            return;
+        };
+        if time::end_is_due(clock, settings, now) {
+            let plan = self.plan(key);
+            let mut out = Vec::new();
+            let run = self.followed.entry(key, Followed::default);
+            follow::tick(run, &self.rules.follow, &plan, now, &mut out);
+            self.follow_up(at, key, out, None, emit);
+            self.note_end(key);
+        } else if is_stalled(clock, settings, now)
+            && self
+                .rows
+                .get(key)
+                .is_some_and(|state| state.row.status == RunStatus::Running)
+        {
+            let state = self.rows.entry(key, || RowState::new("", ""));
+            state.row.status = RunStatus::Stalled;
+            let telegram = wire::stalled(at, &state.row);
+            self.touched.insert(key.to_owned());
+            emit.put(Output::Telegram(telegram));
+        }
+    }
+
     /// Lets go of what ended runs no longer need.
     fn forget(&mut self, at: &At<'_>, emit: &mut Emit) {
-        let over: Vec<String> = self
-            .endings
-            .iter()
-            .filter(|(_, due)| **due <= self.wall_ms)
-            .map(|(key, _)| key.to_owned())
-            .collect();
-        for key in over {
+        for key in self.watch.over(AppendTimeMs(self.wall_ms)) {
             self.endings.remove(&key);
             self.seen.forget(&key, Class::Telemetry);
             let keep = self.followed.get(&key).map(wire::remember_clock);
             if let Some(keep) = keep {
                 self.followed.put(&key, keep);
             }
+            self.place(&key);
             if let Some(state) = self.rows.get(&key)
                 && matches!(
                     state.row.breaker_state,
@@ -150,6 +151,7 @@ impl Runs {
         for key in old {
             self.rows.remove(&key);
             self.followed.remove(&key);
+            self.place(&key);
             self.seen.forget(&key, Class::Fact);
             self.seen.forget(&key, Class::Telemetry);
             self.forgotten.put(&key, self.wall_ms);

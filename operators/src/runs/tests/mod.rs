@@ -1,3 +1,8 @@
+//! The core of one run, told events and ticks.
+
+mod time;
+mod watch;
+
 use super::seen::Class;
 use super::*;
 use crate::operator::Remember;
@@ -218,53 +223,6 @@ fn a_resumed_run_is_one_row_with_two_attempts() {
 }
 
 #[test]
-fn a_row_of_a_replaced_attempt_is_late_and_amends_the_row() {
-    let mut bench = Bench::new();
-    bench
-        .send(step(0, 100, 3.0))
-        .send(step(1, 90, 3.1))
-        .send(step(0, 101, 0.5));
-    let late: Vec<i64> = bench
-        .outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Late(late) => Some(late.late_by),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(late, [1]);
-    assert_eq!(
-        (bench.row().loss_min, bench.row().loss_last),
-        (Some(0.5), Some(3.1))
-    );
-}
-
-#[test]
-fn an_end_closes_the_windows_when_its_step_is_reached() {
-    let mut bench = Bench::new();
-    bench.send(end(0, RunState::Finished, 150));
-    for at in [10, 20, 110] {
-        bench.send(step(0, at, 3.0));
-    }
-    assert_eq!(bench.windows(), []);
-    bench.send(step(0, 150, 3.0));
-    assert_eq!(bench.windows(), [(0, 2), (100, 2)]);
-}
-
-#[test]
-fn an_end_whose_step_never_comes_closes_after_its_grace() {
-    let mut bench = Bench::new();
-    bench
-        .send(step(0, 10, 3.0))
-        .send(end(0, RunState::Finished, 150));
-    let grace = RunsRules::default().follow.time.end_grace_ms;
-    bench.input(START_MS + 1 + grace - 1, Input::Tick);
-    assert_eq!(bench.windows(), []);
-    bench.input(START_MS + 1 + grace, Input::Tick);
-    assert_eq!(bench.windows(), [(0, 1)]);
-}
-
-#[test]
 fn a_late_evaluation_amends_the_row_of_a_run_that_is_over() {
     let mut bench = Bench::new();
     bench
@@ -290,51 +248,6 @@ fn a_late_evaluation_amends_the_row_of_a_run_that_is_over() {
         (band.low - 0.304).abs() < 1e-3 && (band.high - 0.696).abs() < 1e-3,
         "0.5 ± 1.96 × 0.1: {band:?}"
     );
-}
-
-#[test]
-fn telemetry_of_a_forgotten_run_is_late() {
-    let mut bench = Bench::new();
-    bench
-        .send(step(0, 10, 3.0))
-        .send(end(0, RunState::Finished, 10));
-    bench.input(START_MS + 3_600_000, Input::Tick);
-    let before = bench.core.bytes();
-    bench.send_as(b"new", step(0, 9, 4.0));
-    assert!(matches!(bench.outputs.last(), Some(Output::Row(_))));
-    assert!(
-        bench
-            .outputs
-            .iter()
-            .any(|output| matches!(output, Output::Late(_))),
-        "late"
-    );
-    assert!(
-        bench.core.bytes() <= before + 200,
-        "nothing but an id is kept"
-    );
-}
-
-#[test]
-fn a_silent_run_is_stalled_once_and_resumes() {
-    let mut bench = Bench::new();
-    bench.send(step(0, 10, 3.0));
-    let after = RunsRules::default().follow.time.stalled_after_ms;
-    bench
-        .input(START_MS + after, Input::Tick)
-        .input(START_MS + after + 1, Input::Tick);
-    assert_eq!(bench.row().status, RunStatus::Stalled);
-    bench.send(step(0, 11, 3.0));
-    assert_eq!(bench.row().status, RunStatus::Running);
-    let keys: Vec<&str> = bench
-        .outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Telegram(telegram) => Some(telegram.text.key.as_str()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(keys, ["run.stalled", "run.resumed"]);
 }
 
 #[test]
@@ -397,39 +310,6 @@ fn what_a_run_says_of_itself_stands_above_its_plan() {
             row.plan_id.as_deref()
         ),
         (Some(8), Some(true), Some("p"))
-    );
-}
-
-#[test]
-fn a_run_ordered_by_tokens_has_windows_by_tokens() {
-    let mut bench = Bench::new();
-    bench.send(Payload::RunConfig(Box::new(RunConfig {
-        run_id: "r".to_owned(),
-        clock: WindowKind::Tokens,
-        ..RunConfig::default()
-    })));
-    let size = RunsRules::default().follow.rules.windows.tokens_size;
-    for at in 0..4 {
-        bench.send(Payload::TrainingTelemetry(TrainingTelemetry {
-            run_id: "r".to_owned(),
-            step: at,
-            tokens: Some(at * size),
-            loss: Some(3.0),
-            ..TrainingTelemetry::default()
-        }));
-    }
-    let kinds: Vec<WindowKind> = bench
-        .outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Window(window) => Some(window.kind),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(
-        kinds,
-        [WindowKind::Tokens, WindowKind::Tokens],
-        "two token windows are past the disorder"
     );
 }
 
