@@ -7,7 +7,7 @@ use cairn_bus::simulated::{
     Assignor, Clock, FaultPlan, SimulatedClock, SimulatedLog, SimulatedSettings,
 };
 use cairn_bus::{Log, contract};
-use simulated_scenes::{Bug, Outcome, run};
+use simulated_scenes::{Bug, Outcome, Story, run};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -55,39 +55,11 @@ fn the_contract_by_hand() {
     }
 }
 
-fn outcome(seed: u64) -> Outcome {
-    run(
-        seed,
-        FaultPlan::rough(),
-        Bug::None,
-        SimulatedSettings::default(),
-    )
-}
-
-#[test]
-fn the_same_seed_is_the_same_story_and_another_seed_another() {
-    let mut hashes = std::collections::BTreeSet::new();
-    for seed in 0..20 {
-        let (once, again) = (outcome(seed), outcome(seed));
-        assert_eq!(once, again, "seed {seed}");
-        assert!(hashes.insert(once.trace_hash), "seed {seed}");
-    }
-}
-
-#[test]
-fn even_without_faults_a_seed_decides_what_comes_first() {
-    let story = |seed| {
-        run(
-            seed,
-            FaultPlan::quiet(),
-            Bug::None,
-            SimulatedSettings::default(),
-        )
-    };
-    let (one, other) = (story(1), story(2));
-    assert_ne!(one.trace_hash, other.trace_hash);
-    assert_eq!((one.difference, other.difference), (None, None));
-    assert!(one.faults.is_empty(), "{:?}", one.faults);
+/// So many seeds each test goes through; more with `CAIRN_SEEDS`.
+fn seeds() -> std::ops::Range<u64> {
+    const SEEDS: u64 = 100;
+    let wanted = std::env::var("CAIRN_SEEDS").ok();
+    0..wanted.map_or(SEEDS, |number| number.parse().unwrap())
 }
 
 /// So many seeds must suffice to find a planted bug.
@@ -105,19 +77,54 @@ fn settings(seed: u64) -> SimulatedSettings {
     }
 }
 
+fn story(seed: u64, plan: FaultPlan, bug: Bug) -> Outcome {
+    run(Story {
+        seed,
+        plan,
+        bug,
+        settings: settings(seed),
+        crash_at: 0,
+    })
+}
+
+#[test]
+fn the_same_seed_is_the_same_story_and_another_seed_another() {
+    let mut hashes = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        let once = story(seed, FaultPlan::rough(), Bug::None);
+        let again = story(seed, FaultPlan::rough(), Bug::None);
+        assert_eq!(once, again, "seed {seed}");
+        assert!(hashes.insert(once.trace_hash), "seed {seed}");
+    }
+}
+
+#[test]
+fn even_without_faults_a_seed_decides_what_comes_first() {
+    let one = story(0, FaultPlan::quiet(), Bug::None);
+    let other = story(4, FaultPlan::quiet(), Bug::None);
+    assert_ne!(one.trace_hash, other.trace_hash);
+    assert_eq!((one.difference, other.difference), (None, None));
+    assert!(one.faults.is_empty(), "{:?}", one.faults);
+}
+
+fn is_exact(outcome: &Outcome, told: &str) {
+    assert_eq!(
+        outcome.difference,
+        None,
+        "{told}\n{}",
+        outcome.trace.join("\n")
+    );
+}
+
 #[test]
 fn exactly_once_under_all_faults() {
     let mut faults: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut requests = 0;
-    for seed in 0..400 {
+    for seed in seeds() {
         for plan in [FaultPlan::rough(), FaultPlan::drawn(seed)] {
-            let outcome = run(seed, plan.clone(), Bug::None, settings(seed));
-            assert_eq!(
-                outcome.difference,
-                None,
-                "seed {seed}, plan {plan:?}\n{}",
-                outcome.trace.join("\n")
-            );
+            let told = format!("seed {seed}, {plan:?}");
+            let outcome = story(seed, plan, Bug::None);
+            is_exact(&outcome, &told);
             requests += outcome.requests;
             for (name, count) in outcome.faults {
                 *faults.entry(name).or_default() += count;
@@ -131,6 +138,27 @@ fn exactly_once_under_all_faults() {
 }
 
 #[test]
+fn exactly_once_whichever_request_is_the_last_before_a_crash() {
+    let mut crashes = 0;
+    for seed in 0..4 {
+        let requests = story(seed, FaultPlan::quiet(), Bug::None).requests;
+        let step = if seeds().end > 100 { 1 } else { 31 };
+        for crash_at in (1..=requests).step_by(step) {
+            let outcome = run(Story {
+                seed,
+                plan: FaultPlan::quiet(),
+                bug: Bug::None,
+                settings: settings(seed),
+                crash_at,
+            });
+            is_exact(&outcome, &format!("seed {seed}, crash at {crash_at}"));
+            crashes += 1;
+        }
+    }
+    eprintln!("{crashes} crashes");
+}
+
+#[test]
 fn planted_bugs_are_found() {
     for bug in [
         Bug::OffsetsOutside,
@@ -139,7 +167,7 @@ fn planted_bugs_are_found() {
         Bug::OverlayKept,
     ] {
         let found = (0..SEEDS_TO_FIND).find_map(|seed| {
-            let outcome = run(seed, FaultPlan::drawn(seed), bug, settings(seed));
+            let outcome = story(seed, FaultPlan::drawn(seed), bug);
             outcome.difference.map(|difference| (seed, difference))
         });
         let Some((seed, difference)) = found else {
@@ -152,13 +180,15 @@ fn planted_bugs_are_found() {
 /// Without delays to try again in place does no harm: it is the delayed end that the last test finds.
 #[test]
 fn a_retry_in_place_is_harmless_where_nothing_is_delayed() {
-    for seed in 0..200 {
+    for seed in seeds() {
         let plan = FaultPlan {
             end_delayed: 0.0,
             request_delayed: 0.0,
             ..FaultPlan::rough()
         };
-        let outcome = run(seed, plan, Bug::RetryInPlace, settings(seed));
-        assert_eq!(outcome.difference, None, "seed {seed}");
+        is_exact(
+            &story(seed, plan, Bug::RetryInPlace),
+            &format!("seed {seed}"),
+        );
     }
 }

@@ -141,7 +141,9 @@ impl Member {
             };
             match world.broker.join(&self.group, joining, world.now_ms) {
                 Ok(id) => {
-                    world.set_member(self.client, Some((self.group.clone(), id.clone())));
+                    world
+                        .processes
+                        .set_member(self.client, Some((self.group.clone(), id.clone())));
                     world.note(self.client, "JoinGroup", &self.group, &id);
                     self.id = id;
                     self.place = Place::Waiting;
@@ -161,7 +163,7 @@ impl Member {
     fn forget(&mut self, world: &mut World) {
         self.id.clear();
         self.generation = -1;
-        world.set_member(self.client, None);
+        world.processes.set_member(self.client, None);
     }
 
     /// It is no longer what it thought: everything is lost, and it begins anew.

@@ -5,7 +5,7 @@
 //!  session, reader   the traits, over …
 //!  producer, member  what librdkafka does by itself: transactions, joining, rebalances
 //!  shared            one lock, one clock: requests and waits
-//!  world             pure: processes, what is lost and what is late, drawn from the seed
+//!  world, processes  pure: who lives, stands still, is dead; what is lost and what is late, drawn from the seed
 //!  broker            pure: partitions, transaction coordinator (protocol version 1), groups, assignors
 //! ```
 //!
@@ -25,8 +25,10 @@ mod clock;
 mod draw;
 mod member;
 mod plan;
+mod processes;
 mod producer;
 mod reader;
+mod restore;
 mod session;
 mod shared;
 mod trace;
@@ -95,12 +97,12 @@ impl SimulatedLog {
     /// Whether an instance stands still. If one of its sessions is called although the stop was drawn, the clock first moves
     /// to its end.
     pub fn is_stopped(&self, instance: &str) -> bool {
-        self.shared.world().is_stopped(instance)
+        self.shared.world().processes.is_stopped(instance)
     }
 
     /// Whether an instance has sessions that were killed and not dropped yet.
     pub fn is_killed(&self, instance: &str) -> bool {
-        self.shared.world().is_killed(instance)
+        self.shared.world().processes.is_killed(instance)
     }
 
     /// How many requests sessions have made.

@@ -2,21 +2,16 @@
 
 use super::member::{Change, Member, Reading};
 use super::producer::Transactions;
-use super::shared::{Shared, Trouble};
+use super::restore;
+use super::shared::Shared;
 use super::world::World;
 use crate::log::{Fault, Membership, Offsets, Outgoing, Poll, Record, Session, TopicPartition};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a restore takes in one request, so that something can happen in its middle.
-const RESTORE_RECORDS: usize = 100;
-/// How much longer than a transaction may last a restore waits for an undecided one: what the brokers' look for such ones
-/// takes, twice.
-const UNDECIDED_EXTRA_MS: i64 = 20_000;
-
 /// The one place where records become what a poll answers.
 fn delivered(records: Vec<Record>) -> Poll {
-    Poll::Records(records)
+    Poll::Records(records.into_iter().collect())
 }
 
 pub(super) fn millis(duration: Duration) -> i64 {
@@ -146,7 +141,12 @@ impl SimulatedSession {
                 return None;
             }
             let records = member.gather(world, max);
-            (!records.is_empty()).then(|| Ok(delivered(records)))
+            if records.is_empty() {
+                return None;
+            }
+            let places = world.trace.records(&records);
+            world.note(client, "delivers", "", &places);
+            Some(Ok(delivered(records)))
         });
         found.unwrap_or(Ok(Poll::Idle))
     }
@@ -201,48 +201,6 @@ impl SimulatedSession {
             })
     }
 
-    fn restore(&self, part: &TopicPartition, each: &mut dyn FnMut(Record)) -> Result<i64, Fault> {
-        let doing = format!("reading {part} to its end");
-        let fault = |trouble: Trouble| trouble.outside(&doing);
-        let (start, end) = self
-            .shared
-            .ask(self.client, "ListOffsets", |world| {
-                let partition = world.broker.partition(part)?;
-                Ok((partition.start(), partition.high()))
-            })
-            .map_err(fault)?;
-        let stable = |world: &mut World| {
-            let partition = world.broker.partition(part).ok()?;
-            (partition.last_stable() >= end).then_some(())
-        };
-        let patience_ms = self.shared.world().settings.transaction_timeout_ms + UNDECIDED_EXTRA_MS;
-        if self.shared.wait_for(patience_ms, stable).is_none() {
-            return Err(Fault::Unreachable(format!(
-                "{doing}: a transaction has been undecided for {patience_ms} ms"
-            )));
-        }
-        let mut next = start;
-        while next < end {
-            let fetched = self
-                .shared
-                .ask(self.client, "Fetch", |world| {
-                    Ok(world
-                        .broker
-                        .partition(part)?
-                        .fetch(part, next, RESTORE_RECORDS))
-                })
-                .map_err(fault)?;
-            // retention may have moved the start beyond the position, never back
-            next = fetched.next.max(next + 1);
-            for record in fetched.records {
-                if record.offset < end {
-                    each(record);
-                }
-            }
-        }
-        Ok(end)
-    }
-
     fn exists(&self, out: &Outgoing) -> Result<(), Fault> {
         let world = self.shared.world();
         let exists = world
@@ -262,7 +220,7 @@ impl SimulatedSession {
     fn leave(&mut self) -> Result<(), Fault> {
         let aborted = self.transactions.abort();
         let mut world = self.shared.world();
-        if world.obstacle(self.client).is_none()
+        if world.processes.obstacle(self.client).is_none()
             && let Some(member) = self.member.take().filter(|member| !member.is_static())
         {
             let now_ms = world.now_ms;
@@ -279,12 +237,10 @@ impl SimulatedSession {
 impl Session for SimulatedSession {
     fn poll(&mut self, patience: Duration, max_records: usize) -> Result<Poll, Fault> {
         let polled = self.polled(patience, max_records);
-        let text = match &polled {
-            Ok(Poll::Records(records)) => self.shared.world().trace.records(records),
-            Ok(other) => format!("{other:?}"),
-            Err(_) => String::new(),
-        };
-        self.answer("poll", polled, |_| text)
+        self.answer("poll", polled, |poll| match poll {
+            Poll::Records(_) => "records".into(),
+            other => format!("{other:?}"),
+        })
     }
 
     fn assigned(&mut self, start: &Offsets) -> Result<(), Fault> {
@@ -316,10 +272,8 @@ impl Session for SimulatedSession {
         part: &TopicPartition,
         each: &mut dyn FnMut(Record),
     ) -> Result<i64, Fault> {
-        let shared = self.shared.clone();
         let mut count = 0;
-        let end = self.restore(part, &mut |record| {
-            let _ = shared.world().trace.records(std::slice::from_ref(&record));
+        let end = restore::to_end(&self.shared, self.client, part, &mut |record| {
             count += 1;
             each(record);
         });

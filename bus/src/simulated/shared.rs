@@ -3,7 +3,8 @@
 use super::broker::coordinator::Producer;
 use super::broker::{Refusal, Write};
 use super::clock::Clock;
-use super::world::{Fate, Obstacle, World};
+use super::processes::Obstacle;
+use super::world::{Fate, World};
 use crate::log::Fault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -108,7 +109,7 @@ impl Shared {
     /// What every request of a session goes through first: a stop is waited out, then whatever the plan has for it.
     pub(super) fn begin(&self, client: u64, name: &str) -> Result<(), Trouble> {
         loop {
-            let obstacle = self.world().obstacle(client);
+            let obstacle = self.world().processes.obstacle(client);
             match obstacle {
                 None => break,
                 Some(Obstacle::Dead) => return Err(Trouble::Dead),

@@ -5,40 +5,10 @@ use super::broker::coordinator::Producer;
 use super::broker::{Broker, BrokerSettings, Refusal, Write};
 use super::draw::Draw;
 use super::plan::{FaultPlan, SimulatedSettings};
+use super::processes::{Life, Obstacle, Presence, Processes};
 use super::trace::Trace;
 use crate::log::{Fault, Membership};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A process's part in the world: one session.
-pub(super) struct Client {
-    label: String,
-    instance: String,
-    life: Life,
-    /// Where it is a member, and as whom.
-    member: Option<(Arc<str>, String)>,
-    polled_ms: i64,
-    /// It has not polled for so long that it no longer says that it is there.
-    overdue: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Running,
-    /// None: until somebody says so.
-    Stopped {
-        until_ms: Option<i64>,
-    },
-    Dead,
-}
-
-/// What stands between a session and its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Obstacle {
-    StoppedUntil(i64),
-    Stopped,
-    Dead,
-}
 
 /// What becomes of a transactional request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +34,7 @@ pub(super) struct World {
     pub(super) draw: Draw,
     pub(super) trace: Trace,
     pub(super) now_ms: i64,
-    clients: BTreeMap<u64, Client>,
-    next_client: u64,
+    pub(super) processes: Processes,
     in_flight: Vec<InFlight>,
     pub(super) requests: u64,
     crash_at: Option<u64>,
@@ -88,6 +57,7 @@ impl World {
             },
             assignor: settings.assignor,
         };
+        let processes = Processes::new(settings.max_poll_interval_ms);
         Self {
             broker: Broker::new(broker),
             plan,
@@ -95,8 +65,7 @@ impl World {
             draw: Draw::new(seed),
             trace: Trace::default(),
             now_ms,
-            clients: BTreeMap::new(),
-            next_client: 1,
+            processes,
             in_flight: Vec::new(),
             requests: 0,
             crash_at: None,
@@ -112,30 +81,13 @@ impl World {
             self.settle();
         }
         self.now_ms = self.now_ms.max(now_ms);
-        self.settle();
     }
 
     /// What is due at this very moment: who goes on first, then who falls silent, then the brokers.
     fn settle(&mut self) {
         let now_ms = self.now_ms;
-        let mut heard = Vec::new();
-        for client in self.clients.values_mut() {
-            if matches!(client.life, Life::Stopped { until_ms: Some(until) } if until <= now_ms) {
-                client.life = Life::Running;
-                heard.extend(client.member.clone().map(|member| (member, true)));
-            }
-            let is_overdue = client.life == Life::Running
-                && !client.overdue
-                && client.member.is_some()
-                && now_ms - client.polled_ms >= self.settings.max_poll_interval_ms;
-            if is_overdue {
-                client.overdue = true;
-                heard.extend(client.member.clone().map(|member| (member, false)));
-            }
-        }
-        for ((group, id), is_heard) in heard {
-            self.broker.presence(&group, &id, is_heard, now_ms);
-        }
+        let presences = self.processes.settle(now_ms);
+        self.hear(presences);
         while let Some(index) = self
             .in_flight
             .iter()
@@ -157,19 +109,9 @@ impl World {
 
     /// When something happens next by itself; never now.
     pub(super) fn next_due_ms(&self) -> Option<i64> {
-        let clients = self
-            .clients
-            .values()
-            .filter_map(|client| match client.life {
-                Life::Stopped { until_ms } => until_ms,
-                Life::Running if !client.overdue && client.member.is_some() => {
-                    Some(client.polled_ms + self.settings.max_poll_interval_ms)
-                }
-                _ => None,
-            });
         let flights = self.in_flight.iter().map(|flight| flight.due_ms);
-        clients
-            .chain(flights)
+        flights
+            .chain(self.processes.next_due_ms())
             .chain(self.broker.next_due_ms())
             .chain(self.unreachable_until_ms())
             .min()
@@ -220,36 +162,13 @@ impl World {
 
     /// A new session.
     pub(super) fn register(&mut self, who: &Membership) -> u64 {
-        let id = self.next_client;
-        self.next_client += 1;
-        let client = Client {
-            label: format!("{}.{}.{}", who.operator, who.instance, who.thread),
-            instance: who.instance.clone(),
-            life: Life::Running,
-            member: None,
-            polled_ms: self.now_ms,
-            overdue: false,
-        };
-        self.clients.insert(id, client);
-        id
-    }
-
-    /// Whether a session can do anything at all.
-    pub(super) fn obstacle(&self, client: u64) -> Option<Obstacle> {
-        match self.clients.get(&client).map(|client| client.life) {
-            Some(Life::Running) => None,
-            Some(Life::Stopped {
-                until_ms: Some(until),
-            }) => Some(Obstacle::StoppedUntil(until)),
-            Some(Life::Stopped { until_ms: None }) => Some(Obstacle::Stopped),
-            Some(Life::Dead) | None => Some(Obstacle::Dead),
-        }
+        self.processes.register(who, self.now_ms)
     }
 
     /// Counts a request and draws what happens just before it; returns how long it takes.
     pub(super) fn before_request(&mut self, client: u64, name: &str) -> Result<i64, Obstacle> {
         self.requests += 1;
-        let instance = self.clients.get(&client).map(|c| c.instance.clone());
+        let instance = self.processes.instance(client);
         if self.crash_at == Some(self.requests) || self.draw.chance(self.plan.crash) {
             self.crash_at = self.crash_at.filter(|at| *at > self.requests);
             if let Some(instance) = instance {
@@ -271,7 +190,7 @@ impl World {
             self.draw.chance(self.plan.rebalance),
             self.draw.chance(self.plan.evict),
         );
-        if let Some((group, id)) = self.member_of(client) {
+        if let Some((group, id)) = self.processes.member(client) {
             if evict && self.broker.remove(&group, &id, self.now_ms) {
                 self.note(client, "evicted", &id, "");
             }
@@ -290,7 +209,7 @@ impl World {
         let for_ms = self
             .draw
             .between(self.plan.stop_ms_min, self.plan.stop_ms_max);
-        let Some(instance) = self.clients.get(&client).map(|c| c.instance.clone()) else {
+        let Some(instance) = self.processes.instance(client) else {
             return;
         };
         self.stop(&instance, Some(self.now_ms + for_ms));
@@ -311,84 +230,47 @@ impl World {
     }
 
     pub(super) fn polled(&mut self, client: u64) {
-        let now_ms = self.now_ms;
-        let Some(client) = self.clients.get_mut(&client) else {
-            return;
-        };
-        client.polled_ms = now_ms;
-        if std::mem::take(&mut client.overdue)
-            && let Some((group, id)) = &client.member
-        {
-            self.broker.presence(group, id, true, now_ms);
-        }
+        let presence = self.processes.polled(client, self.now_ms);
+        self.hear(presence);
     }
 
-    pub(super) fn member_of(&self, client: u64) -> Option<(Arc<str>, String)> {
-        self.clients.get(&client)?.member.clone()
-    }
-
-    pub(super) fn set_member(&mut self, client: u64, member: Option<(Arc<str>, String)>) {
-        if let Some(client) = self.clients.get_mut(&client) {
-            client.member = member;
+    /// Tells the groups who is there and who is not.
+    fn hear(&mut self, presences: impl IntoIterator<Item = Presence>) {
+        for ((group, id), is_heard) in presences {
+            self.broker.presence(&group, &id, is_heard, self.now_ms);
         }
     }
 
     /// The instances' sessions stand still; None: until `go_on`.
     pub(super) fn stop(&mut self, instance: &str, until_ms: Option<i64>) {
         self.note(0, "stop", instance, &format!("until {until_ms:?}"));
-        self.each_of(instance, Life::Stopped { until_ms });
+        self.live(instance, Life::Stopped { until_ms });
     }
 
     pub(super) fn go_on(&mut self, instance: &str) {
         self.note(0, "go on", instance, "");
-        self.each_of(instance, Life::Running);
+        self.live(instance, Life::Running);
     }
 
     pub(super) fn kill(&mut self, instance: &str) {
         self.note(0, "kill", instance, "");
-        self.each_of(instance, Life::Dead);
+        self.live(instance, Life::Dead);
+    }
+
+    fn live(&mut self, instance: &str, life: Life) {
+        let presences = self.processes.set_life(instance, life);
+        self.hear(presences);
     }
 
     /// A session is gone without a word.
     pub(super) fn forget(&mut self, client: u64) {
-        if let Some(gone) = self.clients.remove(&client)
-            && let Some((group, id)) = gone.member
-        {
-            self.broker.presence(&group, &id, false, self.now_ms);
-        }
-    }
-
-    fn each_of(&mut self, instance: &str, life: Life) {
-        for client in self.clients.values_mut() {
-            if client.instance != instance || client.life == Life::Dead {
-                continue;
-            }
-            client.life = life;
-            if let Some((group, id)) = &client.member {
-                let is_heard = life == Life::Running && !client.overdue;
-                self.broker.presence(group, id, is_heard, self.now_ms);
-            }
-        }
-    }
-
-    pub(super) fn is_stopped(&self, instance: &str) -> bool {
-        self.clients.values().any(|client| {
-            client.instance == instance && matches!(client.life, Life::Stopped { .. })
-        })
-    }
-
-    pub(super) fn is_killed(&self, instance: &str) -> bool {
-        self.clients
-            .values()
-            .any(|client| client.instance == instance && client.life == Life::Dead)
+        let presence = self.processes.forget(client);
+        self.hear(presence);
     }
 
     /// One line of the trace.
     pub(super) fn note(&mut self, client: u64, what: &str, how: &str, answer: &str) {
-        let label = self
-            .clients
-            .get(&client)
-            .map_or("-", |client| client.label.as_str());
+        let label = self.processes.label(client);
         let line = format!(
             "{} {} {label}#{client} {what} {how} → {answer}",
             self.requests, self.now_ms

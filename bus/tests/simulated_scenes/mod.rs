@@ -167,7 +167,7 @@ impl Instance<'_> {
                 self.let_go(&parts)?;
             }
             Poll::Records(records) => {
-                for record in records {
+                for record in records.to_records() {
                     let number = record.partition;
                     let count = self.counts.entry(number).or_default();
                     let value = format!("{}/{count}", text(&record));
@@ -290,12 +290,30 @@ pub fn stage(seed: u64, clock: &SimulatedClock, settings: SimulatedSettings) -> 
     log
 }
 
-/// The whole story of a seed: copy with faults, then without, then look.
-pub fn run(seed: u64, plan: FaultPlan, bug: Bug, mut settings: SimulatedSettings) -> Outcome {
-    settings.retry_in_place = bug == Bug::RetryInPlace;
+/// What happens to the task.
+pub struct Story {
+    pub seed: u64,
+    pub plan: FaultPlan,
+    pub bug: Bug,
+    pub settings: SimulatedSettings,
+    /// An instance is killed before so many requests of the task; 0: none.
+    pub crash_at: u64,
+}
+
+/// Copies with faults, then without, then looks.
+pub fn run(story: Story) -> Outcome {
+    let Story { seed, bug, .. } = story;
     let clock = SimulatedClock::default();
+    let settings = SimulatedSettings {
+        retry_in_place: bug == Bug::RetryInPlace,
+        ..story.settings
+    };
     let log = stage(seed, &clock, settings);
-    log.set_plan(plan);
+    log.set_plan(story.plan);
+    let before = log.requests();
+    if story.crash_at > 0 {
+        log.crash_at_request(before + story.crash_at);
+    }
     let mut instances: Vec<Instance<'_>> = INSTANCES
         .iter()
         .map(|&name| Instance {
@@ -351,7 +369,7 @@ pub fn run(seed: u64, plan: FaultPlan, bug: Bug, mut settings: SimulatedSettings
         trace_hash: log.trace_hash(),
         difference,
         faults,
-        requests: log.requests(),
+        requests: log.requests() - before,
         trace: log.trace(),
     }
 }

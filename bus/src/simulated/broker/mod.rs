@@ -4,6 +4,8 @@
 pub(crate) mod assign;
 pub(crate) mod coordinator;
 pub(crate) mod group;
+#[cfg(test)]
+mod group_tests;
 mod partition;
 #[cfg(test)]
 mod tests;
