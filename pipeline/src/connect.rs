@@ -110,6 +110,8 @@ pub fn wanted_topics(config: &LogConfig, tenants: &[String]) -> Vec<TopicSpec> {
         for name in names {
             let mut spec = TopicSpec::new(name, partitions, cleanup);
             spec.append_time = topic.append_time;
+            spec.max_message_bytes =
+                u32::try_from(topic.max_message_bytes).unwrap_or(TopicSpec::MAX_MESSAGE_BYTES);
             wanted.push(spec);
         }
     }

@@ -168,8 +168,11 @@ pub const RUN_PARTITIONS: i32 = 16;
 
 /// Kafka's default of 1 MiB and its 12 bytes of overhead.
 const MEBIBYTE: i32 = 1_048_588;
-/// Fits carry their whole bootstrap, recommendations their cards.
+/// What carries an ingress record of a MiB and more of its own: a dead letter its sealed copy and its headers, a late event
+/// its contract JSON, which may be six times its Avro. Fits carry their whole bootstrap, recommendations their cards.
 const LARGE: i32 = 8 * MEBIBYTE;
+/// One entry of a task's state. The largest is a run's open windows: 3 kinds of 16 windows of 2,048 rows of 91 bytes are 9 MB.
+const STATE: i32 = 16 * MEBIBYTE;
 
 /// A topic of ours with the usual settings; the table below says what differs.
 const fn topic(family: Family, name: &'static str, schema: &'static str) -> Topic {
@@ -254,6 +257,13 @@ const fn large(topic: Topic) -> Topic {
     }
 }
 
+const fn state(topic: Topic) -> Topic {
+    Topic {
+        max_message_bytes: STATE,
+        ..topic
+    }
+}
+
 const fn cockpit(
     name: &'static str,
     schema: &'static str,
@@ -289,10 +299,10 @@ static TOPICS: &[Topic] = &[
     ingress("runs.planned", "RunPlanned", "planner", "Runs that the planner proposes."),
     ingress("runs.tags", "RunTags", "CLI, cockpit", "Tags put on a run or taken off it."),
 
-    keyed::<RunEvents>(Family::Run, "runs.events", "RunEvents", MONTH, "admit", "Everything admitted about runs, several events of one run packed in a record."),
+    large(keyed::<RunEvents>(Family::Run, "runs.events", "RunEvents", MONTH, "admit", "Everything admitted about runs, several events of one run packed in a record.")),
     keyed::<Window>(Family::Run, "runs.windows", "Window", MONTH, "runs", "Closed windows."),
     keyed::<Verdict>(Family::Run, "breaker.verdicts", "Verdict", YEAR, "runs", "What the breaker decided about a run, and on which evidence."),
-    keyed::<Late>(Family::Run, "late", "Late", MONTH, "runs", "Events too late for their window, and by how much."),
+    large(keyed::<Late>(Family::Run, "late", "Late", MONTH, "runs", "Events too late for their window, and by how much.")),
 
     keyed::<ExperimentRow>(Family::Tenant, "experiments.rows", "ExperimentRow", Cleanup::Compact, "runs", "The normalised row of each run, with derived compute and input offsets."),
     keyed::<Cohort>(Family::Tenant, "registry.cohorts", "Cohort", Cleanup::Compact, "CLI", "Named queries over the rows."),
@@ -310,7 +320,7 @@ static TOPICS: &[Topic] = &[
     keyed::<ControlDecision>(Family::Pool, "control.decisions", "ControlDecision", YEAR, "gate", "What was decided, by whom or by which rule, on which evidence."),
     keyed::<Artifact>(Family::Pool, "artifacts", "Artifact", Cleanup::Compact, "GPU workers", "What was made."),
 
-    keyed::<DeadLetter>(Family::Own, "deadletter", "DeadLetter", MONTH, "every operator", "Records that could not be used, with the reason; the original is sealed."),
+    large(keyed::<DeadLetter>(Family::Own, "deadletter", "DeadLetter", MONTH, "every operator", "Records that could not be used, with the reason; the original is sealed.")),
     keyed::<IngestProgress>(Family::Own, "ingest.progress", "IngestProgress", Cleanup::Compact, "ingest", "How far each file has been read."),
     task("ticks.run", "Tick", RUN_PARTITIONS, BY_OPERATOR, MONTH, TICK),
     task("ticks.tenant", "Tick", 1, BY_OPERATOR, MONTH, TICK),
@@ -318,9 +328,9 @@ static TOPICS: &[Topic] = &[
     task("cuts.run", "Cut", RUN_PARTITIONS, BY_OPERATOR, MONTH, CUT),
     task("cuts.tenant", "Cut", 1, BY_OPERATOR, MONTH, CUT),
     task("cuts.pool", "Cut", 1, BY_OPERATOR, MONTH, CUT),
-    task("changelog.runs", "Change", RUN_PARTITIONS, KeptBy::TableKey, Cleanup::Compact, "State of the `runs` tasks: dedupe, normalize, windows, breaker."),
-    task("changelog.refit", "Change", 1, KeptBy::TableKey, Cleanup::Compact, "State of the `refit` tasks."),
-    task("changelog.cockpit", "Change", 1, KeptBy::TableKey, Cleanup::Compact, "State of the `cockpit` tasks."),
+    state(task("changelog.runs", "Change", RUN_PARTITIONS, KeptBy::TableKey, Cleanup::Compact, "State of the `runs` tasks: dedupe, normalize, windows, breaker.")),
+    state(task("changelog.refit", "Change", 1, KeptBy::TableKey, Cleanup::Compact, "State of the `refit` tasks.")),
+    state(task("changelog.cockpit", "Change", 1, KeptBy::TableKey, Cleanup::Compact, "State of the `cockpit` tasks.")),
 ];
 
 /// Every topic, in the order of the documentation.

@@ -134,3 +134,34 @@ fn a_tenant_is_told_from_the_topic() {
         }
     }
 }
+
+/// A record of an ingress topic may have a MiB. What it causes carries it and more, and must never be refused for its size:
+/// bad data, and ordinary data packed, never stop the line (DESIGN §3.5).
+#[test]
+fn what_an_ingress_record_causes_has_room() {
+    let ingress = catalogue()
+        .iter()
+        .filter(|topic| topic.family == Family::Ingress)
+        .map(|topic| topic.max_message_bytes)
+        .max()
+        .unwrap_or_default();
+    assert_eq!(ingress, 1_048_588, "what every broker takes");
+    for name in ["runs.events", "late", "deadletter"] {
+        let topic = find(name).unwrap_or_else(|| panic!("{name} is in the catalogue"));
+        assert!(topic.max_message_bytes >= 8 * ingress, "{name}");
+    }
+    for topic in catalogue()
+        .iter()
+        .filter(|topic| topic.name.starts_with("changelog."))
+    {
+        assert!(topic.max_message_bytes >= 16 * ingress, "{}", topic.name);
+    }
+    for topic in catalogue() {
+        assert!(topic.max_message_bytes >= ingress, "{}", topic.name);
+        assert!(
+            topic.max_message_bytes <= 64 << 20,
+            "{}: the clients' own limit",
+            topic.name
+        );
+    }
+}

@@ -147,7 +147,7 @@ fn tool_use(event: &ToolUse) -> Result<(), Rejection> {
     ])
 }
 
-fn evaluation(event: &mut EvalResult) -> Result<(), Rejection> {
+fn evaluation(event: &EvalResult) -> Result<(), Rejection> {
     for (name, value) in [
         ("harness", &event.harness),
         ("task", &event.task),
@@ -161,7 +161,19 @@ fn evaluation(event: &mut EvalResult) -> Result<(), Rejection> {
         ("n", event.n),
         ("few_shot", event.few_shot.map(i64::from)),
     ])?;
-    evidence(&mut event.value, &mut event.value_state);
+    // A score is no loss: one that is not finite says that the evaluation failed, and must not stand for one that did not.
+    if let Some(value) = event.value {
+        finite("value", value)?;
+    }
+    if event.value_state != NumberState::Finite {
+        return Err(Rejection::new(
+            "not_finite",
+            format!(
+                "value_state is {}; only losses and gradient norms may be that, leave the score out",
+                event.value_state
+            ),
+        ));
+    }
     quantities(&[("standard_error", event.standard_error)])
 }
 

@@ -7,9 +7,11 @@
 
 mod check;
 mod id;
+mod judge;
 
 pub use check::{ID_BYTES_MAX, Rejection, check};
 pub use id::{event_id, from_header};
+pub use judge::{Received, judge, oversized};
 
 use crate::operator::{At, Dead, Emit, Output};
 use cairn_avro::record::{Offset, Payload, RunEvent, RunEvents};
@@ -30,6 +32,9 @@ pub struct AdmitRules {
     pub record_bytes_max: u64,
     /// Most events packed into one record of `runs.events`: bounds what one bad record can hold up.
     pub packed_events_max: usize,
+    /// Most bytes of ingress that are packed into one record of runs.events; a larger event is alone in its own. A quarter of
+    /// a MiB: JSON may grow threefold as Avro, and a record stays below a MiB all the same.
+    pub packed_bytes_max: u64,
     /// Most entries of a free `metrics` map.
     pub metrics_max: usize,
     /// How far ahead of its append time an event may claim to be: clocks of training machines are off by seconds.
@@ -44,6 +49,7 @@ impl Default for AdmitRules {
             datasets_allowed: Vec::new(),
             record_bytes_max: 1 << 20,
             packed_events_max: 500,
+            packed_bytes_max: 256 << 10,
             metrics_max: 256,
             future_cap_ms: 300_000,
         }
@@ -85,11 +91,19 @@ pub struct Ingress<'a> {
     pub payload: Result<Payload, Rejection>,
 }
 
+/// Events of one run on their way into one record.
+#[derive(Debug, Default)]
+struct Pack {
+    events: Vec<RunEvent>,
+    /// Bytes that they had on ingress.
+    bytes: u64,
+}
+
 /// The core. It holds the events of the batch until [`Admit::flush`] packs them.
 pub struct Admit {
     rules: AdmitRules,
     redact: Box<dyn Redact>,
-    pending: BTreeMap<(String, String), Vec<RunEvent>>,
+    pending: BTreeMap<(String, String), Pack>,
     /// Places redacted since the start.
     pub redactions: u64,
 }
@@ -113,10 +127,19 @@ impl Admit {
             family_topic,
             event_id: given_id,
             traceparent,
-            ..
+            source,
+            size_bytes,
+            payload,
         } = ingress;
-        match self.judge(at, ingress) {
-            Ok(payload) => {
+        let received = Received {
+            family_topic,
+            source,
+            size_bytes: Some(size_bytes),
+            time_ms: at.append_time_ms,
+        };
+        match judge(&self.rules, &received, payload) {
+            Ok(mut payload) => {
+                self.redactions += self.redact.redact(&mut payload);
                 let run_id = payload.run_id().to_owned();
                 let event = RunEvent {
                     event_id: event_id(tenant, family_topic, given_id, &payload).to_vec(),
@@ -134,19 +157,7 @@ impl Admit {
                         .map(str::to_owned),
                     payload,
                 };
-                let events = self
-                    .pending
-                    .entry((tenant.to_owned(), run_id.clone()))
-                    .or_default();
-                events.push(event);
-                if events.len() >= self.rules.packed_events_max {
-                    let events = std::mem::take(events);
-                    emit.put(Output::Events(RunEvents {
-                        tenant: tenant.to_owned(),
-                        run_id,
-                        events,
-                    }));
-                }
+                self.pack((tenant.to_owned(), run_id), event, size_bytes, emit);
             }
             Err(rejection) => {
                 emit.trace(traceparent);
@@ -164,16 +175,23 @@ impl Admit {
         }
     }
 
+    /// Puts an event into its run's pack; what would make that too large is given out first.
+    fn pack(&mut self, run: (String, String), event: RunEvent, size_bytes: u64, emit: &mut Emit) {
+        let pack = self.pending.entry(run.clone()).or_default();
+        if pack.bytes.saturating_add(size_bytes) > self.rules.packed_bytes_max {
+            put(&run, std::mem::take(pack), emit);
+        }
+        pack.events.push(event);
+        pack.bytes = pack.bytes.saturating_add(size_bytes);
+        if pack.events.len() >= self.rules.packed_events_max {
+            put(&run, std::mem::take(pack), emit);
+        }
+    }
+
     /// Packs what the batch let in; called once before each commit.
     pub fn flush(&mut self, emit: &mut Emit) {
-        for ((tenant, run_id), events) in std::mem::take(&mut self.pending) {
-            if !events.is_empty() {
-                emit.put(Output::Events(RunEvents {
-                    tenant,
-                    run_id,
-                    events,
-                }));
-            }
+        for (run, pack) in std::mem::take(&mut self.pending) {
+            put(&run, pack, emit);
         }
     }
 
@@ -181,111 +199,16 @@ impl Admit {
     pub fn discard(&mut self) {
         self.pending.clear();
     }
-
-    fn judge(&mut self, at: &At<'_>, ingress: Ingress<'_>) -> Result<Payload, Rejection> {
-        if ingress.size_bytes > self.rules.record_bytes_max {
-            return Err(Rejection::new(
-                "oversized",
-                format!(
-                    "the record has {} bytes, more than admit.record_bytes_max = {}; split it, or raise the limit",
-                    ingress.size_bytes, self.rules.record_bytes_max
-                ),
-            ));
-        }
-        if !self.rules.sources_allowed.is_empty() {
-            let source = ingress.source.unwrap_or_default();
-            if !self
-                .rules
-                .sources_allowed
-                .iter()
-                .any(|pattern| matches(pattern, source))
-            {
-                return Err(Rejection::new(
-                    "source_denied",
-                    format!(
-                        "header source={source:?} is not in admit.sources_allowed; add it there if it may send"
-                    ),
-                ));
-            }
-        }
-        let mut payload = ingress.payload?;
-        check(ingress.family_topic, &mut payload)?;
-        self.allowed(&payload)?;
-        if let Some(event_time_ms) = payload.event_time_ms()
-            && event_time_ms > at.append_time_ms.saturating_add(self.rules.future_cap_ms)
-        {
-            return Err(Rejection::new(
-                "from_the_future",
-                format!(
-                    "event_time_ms {event_time_ms} is {} ms ahead of the time it was received, more than \
-                     admit.future_cap_ms = {}; set the sender's clock, or check the unit",
-                    event_time_ms.saturating_sub(at.append_time_ms),
-                    self.rules.future_cap_ms
-                ),
-            ));
-        }
-        self.redactions += self.redact.redact(&mut payload);
-        Ok(payload)
-    }
-
-    fn allowed(&self, payload: &Payload) -> Result<(), Rejection> {
-        let metrics = match payload {
-            Payload::TrainingTelemetry(event) => Some(&event.metrics),
-            Payload::RuntimeTelemetry(event) => Some(&event.metrics),
-            _ => None,
-        };
-        if let Some(metrics) = metrics {
-            if metrics.len() > self.rules.metrics_max {
-                return Err(Rejection::new(
-                    "out_of_range",
-                    format!(
-                        "metrics has {} entries, more than admit.metrics_max = {}",
-                        metrics.len(),
-                        self.rules.metrics_max
-                    ),
-                ));
-            }
-            if !self.rules.metrics_allowed.is_empty()
-                && let Some(name) = metrics
-                    .keys()
-                    .find(|name| !self.rules.metrics_allowed.iter().any(|p| matches(p, name)))
-            {
-                return Err(Rejection::new(
-                    "unknown_field",
-                    format!(
-                        "metrics.{name} is not in admit.metrics_allowed; add it there, or leave it out"
-                    ),
-                ));
-            }
-        }
-        if let Payload::RunConfig(config) = payload
-            && !self.rules.datasets_allowed.is_empty()
-            && let Some(denied) = config.data_mix.iter().find(|source| {
-                !self
-                    .rules
-                    .datasets_allowed
-                    .iter()
-                    .any(|p| matches(p, &source.dataset))
-            })
-        {
-            return Err(Rejection::new(
-                "source_denied",
-                format!(
-                    "data set {:?} is not in admit.datasets_allowed",
-                    denied.dataset
-                ),
-            ));
-        }
-        Ok(())
-    }
 }
 
-/// True when `text` is `pattern`, or begins or ends as it does where it has a `*` at the other end.
-fn matches(pattern: &str, text: &str) -> bool {
-    match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
-        (Some(head), _) => text.starts_with(head),
-        (None, Some(tail)) => text.ends_with(tail),
-        (None, None) => pattern == text,
+/// Gives a pack out; an empty one is nothing.
+fn put((tenant, run_id): &(String, String), pack: Pack, emit: &mut Emit) {
+    if !pack.events.is_empty() {
+        emit.put(Output::Events(RunEvents {
+            tenant: tenant.clone(),
+            run_id: run_id.clone(),
+            events: pack.events,
+        }));
     }
 }
 

@@ -301,3 +301,101 @@ fn events_are_packed_by_run_and_bounded() {
         ]
     );
 }
+
+/// The limit itself is let in, a byte more is not.
+#[test]
+fn a_record_of_exactly_the_limit_is_let_in() {
+    let of = |size_bytes| {
+        check(
+            AdmitRules::default(),
+            Ingress {
+                size_bytes,
+                ..ingress(Ok(training("r", 1, 1.0)))
+            },
+        )
+    };
+    assert!(of(1 << 20).is_ok());
+    assert!(
+        of((1 << 20) + 1)
+            .expect_err("a byte too many")
+            .starts_with("oversized")
+    );
+}
+
+/// Whatever sizes come, a pack holds at most `packed_bytes_max` of them, or one event alone; none is lost or moved.
+#[test]
+fn packs_are_bounded_by_bytes() {
+    let sizes = [10, 80, 10, 1, 100, 99, 1, 1_000, 3, 97];
+    let mut core = Admit::new(
+        AdmitRules {
+            packed_bytes_max: 100,
+            ..AdmitRules::default()
+        },
+        Box::new(RedactNothing),
+    );
+    let mut emit = Emit::default();
+    for (offset, size_bytes) in (0..).zip(sizes) {
+        let at = At {
+            topic: "telemetry.training",
+            partition: 0,
+            offset,
+            append_time_ms: 1_800_000_000_000,
+        };
+        let event = Ingress {
+            size_bytes,
+            ..ingress(Ok(training("r", offset, 1.0)))
+        };
+        core.apply(&at, event, &mut emit);
+    }
+    core.flush(&mut emit);
+    let packs: Vec<Vec<Option<i64>>> = emit
+        .take()
+        .into_iter()
+        .map(|emitted| match emitted.output {
+            Output::Events(events) => events.events.iter().map(|event| event.clock).collect(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected: [&[i64]; 5] = [&[0, 1, 2], &[3], &[4], &[5, 6], &[7]];
+    let expected: Vec<Vec<Option<i64>>> = expected
+        .into_iter()
+        .chain([&[8, 9][..]])
+        .map(|pack| pack.iter().copied().map(Some).collect())
+        .collect();
+    assert_eq!(packs, expected);
+}
+
+/// A score that is not finite would stand for one that is: NaN, an infinity, or the state alone.
+#[test]
+fn a_score_that_is_not_finite_is_refused() {
+    let score = |value, value_state| {
+        Payload::EvalResult(EvalResult {
+            run_id: "r".to_owned(),
+            harness: "h".to_owned(),
+            task: "t".to_owned(),
+            metric: "m".to_owned(),
+            value,
+            value_state,
+            ..EvalResult::default()
+        })
+    };
+    for payload in [
+        score(Some(f64::NAN), NumberState::Finite),
+        score(Some(f64::INFINITY), NumberState::Finite),
+        score(None, NumberState::Nan),
+    ] {
+        let text = refused(payload);
+        assert!(text.starts_with("not_finite: value"), "{text}");
+    }
+    let topic = "eval.results";
+    for payload in [
+        score(Some(0.5), NumberState::Finite),
+        score(None, NumberState::Finite),
+    ] {
+        let event = Ingress {
+            family_topic: topic,
+            ..ingress(Ok(payload))
+        };
+        assert!(check(AdmitRules::default(), event).is_ok());
+    }
+}
