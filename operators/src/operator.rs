@@ -219,7 +219,7 @@ pub struct Emit {
     attached: usize,
     traceparent: Option<String>,
     urgent: bool,
-    /// Events seen before and passed over.
+    /// Events seen before and passed over since the last [`Emit::take`].
     pub duplicates: u64,
 }
 
@@ -283,6 +283,7 @@ impl Emit {
         self.urgent = false;
         self.traceparent = None;
         self.attached = 0;
+        self.duplicates = 0;
         std::mem::take(&mut self.emitted)
     }
 }

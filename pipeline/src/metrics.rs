@@ -48,6 +48,12 @@ pub const METRICS: &[Definition] = &[
         meaning: "Dead letters.",
     },
     Definition {
+        name: "cairn_records_duplicate_total",
+        kind: "counter",
+        labels: &["operator"],
+        meaning: "Events seen before and passed over.",
+    },
+    Definition {
         name: "cairn_schema_errors_total",
         kind: "counter",
         labels: &["topic"],
@@ -244,6 +250,11 @@ impl Metrics {
             );
         }
         self.set("cairn_state_bytes", &[operator], bytes as f64);
+    }
+
+    /// So many events of a committed batch had been seen before.
+    pub fn duplicates(&self, operator: &str, events: u64) {
+        self.add("cairn_records_duplicate_total", &[operator], events);
     }
 
     /// A record was written.
