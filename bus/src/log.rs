@@ -5,6 +5,7 @@
 //!
 //! Whoever implements this runs the contract suite (`contract`, feature `contract-suite`); it is done when that passes.
 
+use crate::chunk::Chunk;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -152,8 +153,9 @@ pub struct Membership {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Poll {
     /// At least one record; in offset order within each partition.
-    Records(Vec<Record>),
+    Records(Chunk),
     /// These partitions are ours now: restore, then answer with [`Session::assigned`]. Nothing of them is delivered before.
+    /// None of them: the group has more members than partitions; answered all the same.
     Assigned(Vec<TopicPartition>),
     /// These are to be given up: commit or abort what is open, then answer with [`Session::revoked`].
     Revoked(Vec<TopicPartition>),

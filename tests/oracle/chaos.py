@@ -163,7 +163,8 @@ def kafka(arguments, entries, chance, work, finish):
     length = len(entries) / arguments.rate + 1.0
     events = [(chance.uniform(1.0, length + 3.0), "kill") for _ in range(arguments.kills)]
     join = chance.uniform(0.1, 0.4) * length
-    events += [(join, "join"), (join + max(8.0, chance.uniform(0.2, 0.4) * length), "leave")]
+    if not arguments.alone:
+        events += [(join, "join"), (join + max(8.0, chance.uniform(0.2, 0.4) * length), "leave")]
     events.sort()
     say("moments (s): " + ", ".join(f"{kind} {moment:.2f}" for moment, kind in events))
     begun = time.monotonic()
@@ -195,7 +196,7 @@ def kafka(arguments, entries, chance, work, finish):
     claims = [
         (a.kills == arguments.kills, f"instance a: {a.kills} times killed with SIGKILL, {a.starts} starts"),
         (a_status == 0, f"instance a leaves at SIGTERM with 0 ({a_status})"),
-        (b_status == 0, f"instance b joins, and leaves at SIGTERM with 0 ({b_status})"),
+        (arguments.alone or b_status == 0, f"instance b joins, and leaves at SIGTERM with 0 ({b_status})"),
         (not a.troubles and not b.troubles, f"nobody ended by itself {a.troubles + b.troubles or ''}"),
     ]
     return KafkaTopics(bootstrap, url), sent, True, claims
@@ -351,6 +352,7 @@ def main():
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--rate", type=float, default=2_500.0)
+    parser.add_argument("--alone", action="store_true", help="without a second instance: a killed one's partitions lag for nobody else")
     parser.add_argument("--keep", type=pathlib.Path, default=None, help="leave logs and files there; a new folder")
     parser.add_argument("--tied", action="store_true", help="end when standard input closes")
     arguments = parser.parse_args()

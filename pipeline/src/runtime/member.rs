@@ -12,7 +12,7 @@
 use super::decode::{Decoder, Undecodable};
 use super::encode::Encoder;
 use super::executor::Executor;
-use super::merge::{Merge, MergeLimits};
+use super::merge::{DISORDER, Merge, MergeLimits};
 use super::order;
 use super::task::{Applied, Kind, Task};
 use crate::config::RuntimeConfig;
@@ -69,19 +69,28 @@ pub struct Member {
     executor: Executor,
     settings: RuntimeConfig,
     metrics: Arc<Metrics>,
+    /// By partition; a kind without state has one for all, so that what it packs stays in order of time.
     tasks: BTreeMap<i32, Box<dyn Task>>,
     owned: BTreeSet<TopicPartition>,
     emit: Emit,
     batch: Batch,
     /// For a kind without state: what is held back so that partitions stay in order of time.
     merge: Option<Merge>,
+    /// When the ends were last asked for, while a backlog is worked off.
+    learned: Option<Instant>,
+    polled: Option<Instant>,
     batch_number: i64,
     /// Partitions that wait for something out of reach, and until when.
     paused: BTreeMap<TopicPartition, Instant>,
     /// With `--drain`: where to stop reading; partitions without an entry are read to their end.
     limits: Option<Offsets>,
     ticked: BTreeMap<i32, Instant>,
+    /// Answers of the executor that are not committed yet; an abort does not lose them.
     answers: Vec<Answer>,
+    /// Tasks whose resumed asks are not committed yet.
+    resumed: BTreeSet<i32>,
+    /// True once the group has said what is ours, be it nothing.
+    has_joined: bool,
     counts: Counts,
 }
 
@@ -122,11 +131,15 @@ impl Member {
             emit: Emit::default(),
             batch: Batch::default(),
             merge,
+            learned: None,
+            polled: None,
             batch_number: 0,
             paused: BTreeMap::new(),
             limits,
             ticked: BTreeMap::new(),
             answers: Vec::new(),
+            resumed: BTreeSet::new(),
+            has_joined: false,
             counts: Counts::default(),
         }
     }
@@ -149,6 +162,12 @@ impl Member {
         &self.owned
     }
 
+    /// True once the group has said what this member owns, be it nothing.
+    #[must_use]
+    pub fn has_joined(&self) -> bool {
+        self.has_joined
+    }
+
     /// Polls once, applies what came, and commits when it is time.
     ///
     /// # Errors
@@ -157,12 +176,7 @@ impl Member {
         let step = self.poll_once(patience);
         match step {
             Err(Fault::Abort(why)) => {
-                tracing::warn!(
-                    operator = self.kind.name,
-                    why,
-                    "transaction aborted; the batch is read again"
-                );
-                self.metrics.aborted(self.kind.name);
+                self.note_abort(&why);
                 self.roll_back()?;
                 Ok(Step::Moved)
             }
@@ -179,8 +193,10 @@ impl Member {
         if self.merge.as_ref().is_some_and(Merge::has_ready) {
             left = Duration::ZERO;
         }
+        self.learn_again()?;
         let moved = match self.session.poll(left, self.settings.poll_records_max)? {
-            Poll::Records(mut records) => {
+            Poll::Records(chunk) => {
+                let mut records = chunk.to_records();
                 if let Some(merge) = &mut self.merge {
                     merge.take(records);
                 } else {
@@ -194,8 +210,7 @@ impl Member {
                 true
             }
             Poll::Revoked(parts) => {
-                self.commit()?;
-                self.let_go(&parts)?;
+                self.give_back(&parts)?;
                 true
             }
             Poll::Lost(parts) => {
@@ -236,6 +251,38 @@ impl Member {
         Duration::from_millis(self.settings.commit_interval_ms)
     }
 
+    /// Commits what is open and lets go. Even where the commit is refused the change is answered: a rebalance without an
+    /// answer is the last that this member would hear of.
+    fn give_back(&mut self, parts: &[TopicPartition]) -> Result<(), Fault> {
+        let refused = match self.commit() {
+            Err(Fault::Abort(why)) => Some(why),
+            committed => {
+                committed?;
+                None
+            }
+        };
+        if let Some(why) = &refused {
+            self.note_abort(why);
+            self.discard();
+            self.session.abort()?;
+        }
+        self.let_go(parts)?;
+        if refused.is_some() {
+            self.rewind()?;
+        }
+        Ok(())
+    }
+
+    fn note_abort(&self, why: &str) {
+        tracing::warn!(
+            operator = self.kind.name,
+            batch_id = self.batch_number,
+            why,
+            "transaction aborted; the batch is read again"
+        );
+        self.metrics.aborted(self.kind.name);
+    }
+
     /// Applies what the merge lets go; true when that was anything.
     fn release(&mut self) -> Result<bool, Fault> {
         let Some(merge) = &mut self.merge else {
@@ -267,6 +314,28 @@ impl Member {
             }
         }
         merge.learn(&self.session.position()?, &ends);
+        self.learned = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Asks for the ends again: once a backlog is worked off, because another one may have come meanwhile; and after a long
+    /// time without a poll.
+    fn learn_again(&mut self) -> Result<(), Fault> {
+        let Some(merge) = &self.merge else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let last = self.polled.replace(now);
+        let is_over = !merge.is_behind();
+        let was_long = self.learned.is_some_and(|since| now - since > DISORDER);
+        let has_slept = last.is_some_and(|last| now - last > DISORDER);
+        if (is_over && was_long) || has_slept {
+            let parts: Vec<TopicPartition> = self.owned.iter().cloned().collect();
+            return self.learn(&parts);
+        }
+        if is_over {
+            self.learned = None;
+        }
         Ok(())
     }
 
@@ -292,7 +361,8 @@ impl Member {
                 skip.insert(place);
                 continue;
             }
-            let Some(task) = self.tasks.get_mut(&record.partition) else {
+            let slot = slot(&self.kind, record.partition);
+            let Some(task) = self.tasks.get_mut(&slot) else {
                 continue;
             };
             match task.apply(record, &mut self.decoder, &mut self.emit) {
@@ -388,8 +458,8 @@ impl Member {
                 }
             }
         }
-        for answer in std::mem::take(&mut self.answers) {
-            let record = self.encoder.answer(&answer)?;
+        for answer in &self.answers {
+            let record = self.encoder.answer(answer)?;
             counts.records_out += 1;
             self.session.send(record)?;
         }
@@ -398,6 +468,8 @@ impl Member {
         self.send_ticks()?;
         self.session.commit(&self.batch.offsets)?;
         let batch = std::mem::take(&mut self.batch);
+        self.answers.clear();
+        self.resumed.clear();
         self.batch_number += 1;
         for task in self.tasks.values_mut() {
             if let Some(state) = task.state() {
@@ -530,10 +602,10 @@ impl Member {
         let start = self.session.committed(&parts)?;
         let new: BTreeSet<i32> = parts
             .iter()
-            .map(|part| part.partition)
+            .map(|part| slot(&self.kind, part.partition))
             .filter(|partition| !self.tasks.contains_key(partition))
             .collect();
-        for partition in new {
+        for &partition in &new {
             let mut task = self.kind.open();
             let mut entries = 0_u64;
             if let Some(changelog) = &self.kind.changelog
@@ -554,8 +626,8 @@ impl Member {
                     return Err(Fault::Config(format!("{changelog}[{partition}]: {why}")));
                 }
             }
-            task.resume(&mut self.emit);
             self.tasks.insert(partition, task);
+            self.resumed.insert(partition);
             tracing::info!(
                 operator = self.kind.name,
                 partition,
@@ -564,15 +636,28 @@ impl Member {
                 "restored"
             );
         }
-        if !self.emit.outputs().is_empty() && self.batch.begun.is_none() {
-            self.batch.begun = Some(Instant::now());
-        }
+        self.has_joined = true;
+        self.resume_tasks(|partition| new.contains(&partition));
         self.owned.extend(parts.iter().cloned());
         self.session.assigned(&start)?;
         self.learn(&parts)?;
         self.metrics
             .restored(self.kind.name, begun.elapsed(), self.owned.len());
         Ok(())
+    }
+
+    /// Lets restored tasks say what they still wait for; what they say is part of the next batch.
+    fn resume_tasks(&mut self, which: impl Fn(i32) -> bool) {
+        for partition in &self.resumed {
+            if which(*partition)
+                && let Some(task) = self.tasks.get_mut(partition)
+            {
+                task.resume(&mut self.emit);
+            }
+        }
+        if !self.emit.outputs().is_empty() && self.batch.begun.is_none() {
+            self.batch.begun = Some(Instant::now());
+        }
     }
 
     fn let_go(&mut self, parts: &[TopicPartition]) -> Result<(), Fault> {
@@ -582,12 +667,14 @@ impl Member {
             if let Some(merge) = &mut self.merge {
                 merge.forget(part);
             }
+            let mine = slot(&self.kind, part.partition);
             if !self
                 .owned
                 .iter()
-                .any(|owned| owned.partition == part.partition)
+                .any(|owned| slot(&self.kind, owned.partition) == mine)
             {
-                self.tasks.remove(&part.partition);
+                self.tasks.remove(&mine);
+                self.resumed.remove(&mine);
             }
         }
         self.session.revoked(parts)
@@ -619,6 +706,7 @@ impl Member {
             start.entry(part.clone()).or_insert(0);
         }
         self.session.seek(&start)?;
+        self.resume_tasks(|_| true);
         if let Some(merge) = &mut self.merge {
             let paused = merge.clear();
             if !paused.is_empty() {
@@ -673,7 +761,7 @@ impl Member {
             lag += i64::try_from(merge.held()).unwrap_or(i64::MAX);
         }
         if lag > i64::try_from(self.settings.poll_records_max).unwrap_or(i64::MAX) {
-            // A backlog, however it came about (a pause of the process, a slow sink): keep it in order of time.
+            // A backlog, however it came about: keep it in order of time.
             self.learn(&parts)?;
         }
         self.metrics.lag(self.kind.name, lag);
@@ -742,6 +830,15 @@ impl Member {
         self.session
             .close(deadline.saturating_sub(begun.elapsed()))?;
         Ok(counts)
+    }
+}
+
+/// Which task a partition's records go to.
+fn slot(kind: &Kind, partition: i32) -> i32 {
+    if kind.changelog.is_none() {
+        0
+    } else {
+        partition
     }
 }
 

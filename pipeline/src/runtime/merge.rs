@@ -33,6 +33,10 @@ pub(super) struct MergeLimits {
 /// anything is left there at all.
 const PAUSE_AFTER: Duration = Duration::from_millis(100);
 
+/// By how much receipt may go back within a run: what was appended while a backlog was worked off is a backlog again, until
+/// that took no longer than this; and a member that has not polled for so long looks whether it has one.
+pub(super) const DISORDER: Duration = Duration::from_millis(200);
+
 /// What is held of one partition.
 #[derive(Debug)]
 struct Lane {
@@ -149,7 +153,12 @@ impl Merge {
 
     /// True when something is held because a partition is behind.
     pub(super) fn is_waiting(&self) -> bool {
-        self.records > 0 && self.lanes.values().any(Lane::is_behind)
+        self.records > 0 && self.is_behind()
+    }
+
+    /// True while a partition has not reached its known end.
+    pub(super) fn is_behind(&self) -> bool {
+        self.lanes.values().any(Lane::is_behind)
     }
 
     /// True when the last release stopped at its maximum: there is more that may go.
@@ -213,10 +222,9 @@ impl Merge {
             out.push(record);
             heads.extend(lane.head_ms().map(|time_ms| Reverse((time_ms, number))));
         }
-        self.has_ready = lanes.iter().any(|(place, lane)| {
-            lane.head_ms()
-                .is_some_and(|time_ms| may_go(time_ms, place))
-        });
+        self.has_ready = lanes
+            .iter()
+            .any(|(place, lane)| lane.head_ms().is_some_and(|time_ms| may_go(time_ms, place)));
         out
     }
 

@@ -19,9 +19,13 @@ use crate::fit_work;
 use crate::metrics::Metrics;
 use cairn_bus::{Fault, Membership, Offsets, TopicPartition};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// How often the embedded log is compacted and the lag is looked at.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// What a service needs; shared by its members.
 pub struct Service {
@@ -144,7 +148,14 @@ impl Service {
                 .map(|(kind, ready)| {
                     let all = &self.ready;
                     scope.spawn(move || {
-                        let result = self.supervise(kind, stop, ready);
+                        let work = AssertUnwindSafe(|| self.supervise(kind, stop, ready));
+                        let result = catch_unwind(work).unwrap_or_else(|_| {
+                            // A process that goes on without one of its operators would be ready and deaf.
+                            Err(Fault::Config(format!(
+                                "{} panicked; please report this with the log",
+                                kind.name
+                            )))
+                        });
                         if result.is_err() {
                             stop.store(true, Ordering::Relaxed);
                         }
@@ -163,14 +174,8 @@ impl Service {
             }
             let mut worst = Ok(());
             for thread in threads {
-                match thread.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(fault)) => worst = Err(fault),
-                    Err(_) => {
-                        worst = Err(Fault::Config(
-                            "a task panicked; please report this with the log".to_owned(),
-                        ))
-                    }
+                if let Ok(Err(fault)) = thread.join() {
+                    worst = Err(fault);
                 }
             }
             worst
@@ -186,11 +191,14 @@ impl Service {
     ) -> Result<(), Fault> {
         let patience = Duration::from_millis(self.config.runtime.poll_patience_ms);
         let mut backoff = Backoff::new(&self.config);
+        // A member that has lived longer than the longest pause has got over what ended its predecessor.
+        let proven = Duration::from_millis(self.config.runtime.restart_backoff_ms_max);
         while !stop.load(Ordering::Relaxed) {
             let fault = match self.member(kind, None) {
                 Err(fault) => fault,
                 Ok(mut member) => {
-                    let mut looked = Instant::now();
+                    let built = Instant::now();
+                    let mut looked = built;
                     let fault = loop {
                         if stop.load(Ordering::Relaxed) {
                             break member
@@ -201,8 +209,10 @@ impl Service {
                             Ok(_) => {}
                             Err(fault) => break Some(fault),
                         }
-                        if !member.owned().is_empty() {
+                        if member.has_joined() {
                             ready.store(true, Ordering::Relaxed);
+                        }
+                        if built.elapsed() > proven {
                             backoff.reset();
                         }
                         if looked.elapsed() > Duration::from_secs(1) {
@@ -252,35 +262,51 @@ impl Service {
         let mut backoff = Backoff::new(&self.config);
         let pause = Duration::from_millis(self.config.runtime.pass_pause_ms);
         let patience = Duration::from_millis(self.config.runtime.poll_patience_ms);
-        let mut maintained = Instant::now();
+        let proven = Duration::from_millis(self.config.runtime.restart_backoff_ms_max);
         loop {
-            let mut members = self.members(None)?;
-            let fault = loop {
-                if stop.load(Ordering::Relaxed) {
-                    return self.stop_members(members);
-                }
-                match self.pass(&mut members) {
-                    Err(fault) => break fault,
-                    Ok(moved) => {
+            let built = Instant::now();
+            let fault = match self.members(None) {
+                Err(fault) => fault,
+                Ok(mut members) => {
+                    let mut maintained = built;
+                    loop {
+                        if stop.load(Ordering::Relaxed) {
+                            return self.stop_members(members);
+                        }
+                        let moved = match self.pass(&mut members) {
+                            Err(fault) => break fault,
+                            Ok(moved) => moved,
+                        };
                         if !self.ready.swap(true, Ordering::Relaxed) {
                             eprintln!("ready");
                         }
-                        backoff.reset();
-                        if maintained.elapsed() > Duration::from_secs(10) {
+                        if built.elapsed() > proven {
+                            backoff.reset();
+                        }
+                        if maintained.elapsed() > MAINTAIN_EVERY {
                             maintained = Instant::now();
-                            self.place.log.maintain()?;
-                            for member in &mut members {
-                                member.lag()?;
+                            if let Err(fault) = self.maintain(&mut members) {
+                                break fault;
                             }
                         }
                         std::thread::sleep(if moved { pause } else { patience });
                     }
                 }
             };
-            drop(members);
             self.ready.store(false, Ordering::Relaxed);
             self.rebuild("all", fault, &mut backoff, stop)?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
         }
+    }
+
+    fn maintain(&self, members: &mut [Member]) -> Result<(), Fault> {
+        self.place.log.maintain()?;
+        for member in members {
+            member.lag()?;
+        }
+        Ok(())
     }
 
     fn members(&self, limits: Option<&Offsets>) -> Result<Vec<Member>, Fault> {
@@ -295,6 +321,20 @@ impl Service {
         let begun = Instant::now();
         let longest = Duration::from_millis(self.config.runtime.pass_ms_max);
         self.place.log.pass_begin()?;
+        let moved = self.turns(members, begun, longest);
+        // Ended after a fault too: an open pass would keep every other writer out.
+        let ended = self.place.log.pass_end();
+        let moved = moved?;
+        ended?;
+        Ok(moved)
+    }
+
+    fn turns(
+        &self,
+        members: &mut [Member],
+        begun: Instant,
+        longest: Duration,
+    ) -> Result<bool, Fault> {
         let mut moved = false;
         loop {
             let mut any = false;
@@ -307,11 +347,9 @@ impl Service {
             }
             moved |= any;
             if !any || begun.elapsed() >= longest {
-                break;
+                return Ok(moved);
             }
         }
-        self.place.log.pass_end()?;
-        Ok(moved)
     }
 
     fn stop_members(&self, members: Vec<Member>) -> Result<(), Fault> {

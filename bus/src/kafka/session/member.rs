@@ -4,10 +4,11 @@ use super::super::ends::{self};
 use super::super::events::{self, Change, Events};
 use super::super::faults;
 use super::super::settings::KafkaSettings;
-use crate::log::{Fault, Membership, Offsets, Poll, Record, TopicPartition};
+use crate::chunk::Chunk;
+use crate::log::{Fault, Membership, Offsets, Poll, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct Member {
     pub(super) seen_ends: Offsets,
     /// The last poll found nothing.
     pub(super) idle: bool,
+    /// Records and bytes of the last poll that found some: what the next one makes room for.
+    last_poll: (usize, usize),
 }
 
 impl Member {
@@ -67,13 +70,12 @@ impl Member {
             position: Offsets::new(),
             seen_ends: Offsets::new(),
             idle: false,
+            last_poll: (0, 0),
         })
     }
 
     pub(super) fn consumer(&self) -> Result<&BaseConsumer<Events>, Fault> {
-        self.consumer
-            .as_ref()
-            .ok_or_else(|| Fault::Fenced("the session is closed".into()))
+        self.consumer.as_ref().ok_or_else(closed)
     }
 
     pub(super) fn parts(&self, list: &TopicPartitionList) -> Vec<TopicPartition> {
@@ -104,8 +106,8 @@ impl Member {
         while let Some(change) = self.consumer()?.context().next_change() {
             let (Change::Assign(list) | Change::Revoke(list) | Change::Lost(list)) = &change;
             let parts = self.parts(list);
-            if parts.is_empty() {
-                // nothing to decide: a member that got no partition, or lost none
+            if parts.is_empty() && !matches!(change, Change::Assign(_)) {
+                // nothing to decide: a member that lost none
                 self.answer(&change)?;
                 continue;
             }
@@ -134,51 +136,75 @@ impl Member {
             return Ok(change);
         }
         let deadline = Instant::now() + patience;
-        let mut records: Vec<Record> = Vec::new();
+        let (records, bytes) = self.last_poll;
+        let mut chunk = Chunk::with_capacity(records.min(max_records), bytes);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let wait = if records.is_empty() {
-                left
-            } else {
-                Duration::ZERO
-            };
-            let is_empty = match self.consumer()?.poll(wait) {
-                Some(Ok(message)) => {
-                    // a message that a revoked or moved position left behind is not ours to deliver
-                    let record = self
-                        .topics
-                        .get(message.topic())
-                        .map(|topic| ends::record(topic, &message));
-                    drop(message);
-                    if let Some(record) = record
-                        && let Some(next) = self.position.get_mut(&record.place())
-                        && record.offset >= *next
-                    {
-                        *next = record.offset + 1;
-                        records.push(record);
-                    }
-                    false
-                }
-                Some(Err(error)) => {
-                    tolerate(&error)?;
-                    false
-                }
-                None => true,
-            };
-            let is_noted = self.consumer()?.context().is_noted();
-            if records.len() >= max_records.max(1)
-                || (!records.is_empty() && (is_empty || is_noted))
-            {
+            let is_empty = self.fill(&mut chunk, deadline, max_records.max(1))?;
+            if !chunk.is_empty() {
                 self.idle = false;
-                return Ok(Poll::Records(records));
+                self.last_poll = (chunk.len(), chunk.bytes());
+                return Ok(Poll::Records(chunk));
             }
-            if is_noted && let Some(change) = self.next_change()? {
+            if let Some(change) = self.next_change()? {
                 return Ok(change);
             }
             // what was taken from librdkafka is delivered, however late: it will not come again
-            if records.is_empty() && Instant::now() >= deadline {
+            if Instant::now() >= deadline {
                 self.idle = is_empty;
                 return Ok(Poll::Idle);
+            }
+        }
+    }
+
+    /// Takes what is there, at most `max` records, and waits only for the first; true where nothing was left. Ends early when
+    /// a change was noted. What is known of a partition is looked up where the partition changes, and the clock is read only
+    /// while there is nothing.
+    fn fill(&mut self, chunk: &mut Chunk, deadline: Instant, max: usize) -> Result<bool, Fault> {
+        let Self {
+            consumer: Some(consumer),
+            topics,
+            position,
+            ..
+        } = self
+        else {
+            return Err(closed());
+        };
+        let is_one_topic = topics.len() == 1;
+        let mut lane: Option<(&TopicPartition, &mut i64)> = None;
+        loop {
+            let wait = if chunk.is_empty() {
+                deadline.saturating_duration_since(Instant::now())
+            } else {
+                Duration::ZERO
+            };
+            match consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    let goes_on = lane.as_ref().is_some_and(|(place, _)| {
+                        place.partition == message.partition()
+                            && (is_one_topic || *place.topic == *message.topic())
+                    });
+                    if !goes_on {
+                        lane = find(position, topics, &message);
+                        if let Some((place, _)) = &lane {
+                            chunk.begin(place);
+                        }
+                    }
+                    // a message that a revoked or moved position left behind is not ours to deliver
+                    if let Some((_, next)) = &mut lane
+                        && message.offset() >= **next
+                    {
+                        **next = message.offset() + 1;
+                        ends::push(chunk, &message);
+                    }
+                }
+                Some(Err(error)) => tolerate(&error)?,
+                None => return Ok(true),
+            }
+            if chunk.len() >= max
+                || consumer.context().is_noted()
+                || (chunk.is_empty() && Instant::now() >= deadline)
+            {
+                return Ok(false);
             }
         }
     }
@@ -265,6 +291,23 @@ impl Member {
         }
         Some(consumer)
     }
+}
+
+fn closed() -> Fault {
+    Fault::Fenced("the session is closed".into())
+}
+
+/// The place of a message and its next offset, where it is assigned.
+fn find<'a>(
+    position: &'a mut Offsets,
+    topics: &BTreeMap<String, Arc<str>>,
+    message: &BorrowedMessage<'_>,
+) -> Option<(&'a TopicPartition, &'a mut i64)> {
+    let place = TopicPartition {
+        topic: topics.get(message.topic())?.clone(),
+        partition: message.partition(),
+    };
+    position.range_mut(&place..=&place).next()
 }
 
 /// What librdkafka repairs by itself is only noted.
