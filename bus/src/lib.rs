@@ -3,6 +3,7 @@
 //!
 //! # Layout
 //! - [`log`]: the promise: topics, records, sessions, faults sorted by what the caller does next.
+//! - [`chunk`]: the records of one poll, packed.
 //! - [`embedded`]: the same promise in one SQLite file.
 //! - [`kafka`]: through librdkafka.
 //! - `simulated` (feature `simulated`): in memory, all faults from one seed; for tests.
@@ -10,6 +11,7 @@
 //! - `contract` (feature `contract-suite`): what every log must pass.
 //! - `testing` (feature `testing`): real servers for tests.
 
+pub mod chunk;
 #[cfg(feature = "contract-suite")]
 pub mod contract;
 pub mod embedded;
@@ -21,6 +23,7 @@ pub mod simulated;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use chunk::{Chunk, RecordRef, Run};
 pub use log::{
     Cleanup, Fault, Headers, Log, Lookup, Membership, Offsets, Outgoing, Poll, Reader, Record,
     SchemaRegistry, Session, TopicPartition, TopicSpec, TopicState,

@@ -112,6 +112,7 @@ fn child() {
         steps.next();
         match session.poll(Duration::from_millis(20), 2).unwrap() {
             Poll::Records(records) => {
+                let records = records.to_records();
                 for record in &records {
                     number += 1;
                     steps.next();
@@ -329,6 +330,7 @@ fn several_processes_write_one_file_while_passes_run() {
         // as a pipeline does: a pass, then a pause in which others write
         log.pass_begin().unwrap();
         if let Poll::Records(records) = session.poll(Duration::ZERO, 1_000).unwrap() {
+            let records = records.to_records();
             for record in &records {
                 let value = String::from_utf8(record.value.clone().unwrap()).unwrap();
                 let (writer, index) = value.split_once(':').unwrap();

@@ -269,7 +269,7 @@ fn a_pass_is_one_transaction() {
         panic!("nothing was read")
     };
     session
-        .commit(&Offsets::from([(records[0].place(), 1)]))
+        .commit(&Offsets::from([(records.to_records()[0].place(), 1)]))
         .unwrap();
     let inside = log.open(who("writer", &[])).map(|_| ()).unwrap_err();
     assert!(matches!(&inside, Fault::Config(text) if text.contains("inside a pass")));

@@ -41,6 +41,7 @@ fn what_is_committed_is_read_once() {
     let Poll::Records(records) = session.poll(Duration::ZERO, 100).unwrap() else {
         panic!("no records")
     };
+    let records = records.to_records();
     assert_eq!(records.len(), 10);
     session.commit(&session_offsets(&records)).unwrap();
     log.pass_end().unwrap();

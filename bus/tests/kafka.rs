@@ -148,7 +148,7 @@ fn the_new_group_protocol_works_too() {
             Poll::Assigned(_) => session.assigned(&Offsets::new()).unwrap(),
             Poll::Records(records) => {
                 session
-                    .commit(&Offsets::from([(records[0].place(), 1)]))
+                    .commit(&Offsets::from([(records.to_records()[0].place(), 1)]))
                     .unwrap();
                 break;
             }

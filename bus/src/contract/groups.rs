@@ -29,6 +29,7 @@ fn copy(
             }
             Poll::Revoked(parts) | Poll::Lost(parts) => session.revoked(&parts).unwrap(),
             Poll::Records(records) => {
+                let records = records.to_records();
                 for record in &records {
                     let value = String::from_utf8(record.value.clone().unwrap()).unwrap();
                     session.send(out(output, record.partition, &value)).unwrap();

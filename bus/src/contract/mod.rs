@@ -213,7 +213,7 @@ pub(crate) fn records(session: &mut dyn Session, count: usize) -> Vec<Record> {
             .poll(Duration::from_millis(50), count - found.len())
             .unwrap()
         {
-            Poll::Records(records) => found.extend(records),
+            Poll::Records(records) => found.extend(records.to_records()),
             Poll::Idle => assert!(
                 Instant::now() < deadline,
                 "{} of {count} records",

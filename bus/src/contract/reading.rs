@@ -133,7 +133,7 @@ pub(super) fn a_poll_without_patience_loses_nothing(place: &Place<'_>) {
             );
             match session.poll(patience, 50_000).unwrap() {
                 Poll::Records(records) => seen.extend(
-                    values(&records)
+                    values(&records.to_records())
                         .iter()
                         .map(|value| value.parse::<i64>().unwrap()),
                 ),

@@ -276,7 +276,7 @@ impl Session for EmbeddedSession {
         loop {
             let records = self.gather(max_records.max(1))?;
             if !records.is_empty() {
-                return Ok(Poll::Records(records));
+                return Ok(Poll::Records(records.into_iter().collect()));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             // a pass keeps every other process from writing: never sleep in one

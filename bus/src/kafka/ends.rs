@@ -7,6 +7,7 @@
 use super::events::Events;
 use super::faults;
 use super::settings::KafkaSettings;
+use crate::chunk::Chunk;
 use crate::log::{Fault, Offsets, Record, TopicPartition};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -106,6 +107,23 @@ pub(crate) fn list<'a>(
             .map_err(|error| Fault::Config(format!("the offset {offset:?} of {part}: {error}")))?;
     }
     Ok(list)
+}
+
+/// Adds a message to the run that was begun last.
+pub(crate) fn push(chunk: &mut Chunk, message: &BorrowedMessage<'_>) {
+    let time_ms = message.timestamp().to_millis().unwrap_or(0);
+    let headers = message
+        .headers()
+        .into_iter()
+        .flat_map(|headers| headers.iter())
+        .map(|header| (header.key, header.value.unwrap_or_default()));
+    chunk.push(
+        message.offset(),
+        time_ms,
+        message.key(),
+        message.payload(),
+        headers,
+    );
 }
 
 /// A record with its topic's name shared.

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::job::Job;
 use crate::job::outputs::{Kind, Outputs};
 use crate::phases::{Phase, Phases};
-use cairn_bus::{Fault, Offsets, Outgoing, Poll, Record, Session, TopicPartition};
+use cairn_bus::{Chunk, Fault, Offsets, Outgoing, Poll, Record, Session, TopicPartition};
 use cairn_operators::operator::Remember;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,23 +107,18 @@ impl<'a> Member<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, records: &[Record]) {
-        for of_partition in records.chunk_by(|a, b| a.partition == b.partition) {
-            let [.., last] = of_partition else { continue };
-            let Some(job) = self.jobs.get_mut(&last.partition) else {
+    fn apply(&mut self, records: &Chunk) {
+        for run in records.runs() {
+            let partition = run.place.partition;
+            let (Some(job), Some(next)) = (self.jobs.get_mut(&partition), run.next_offset()) else {
                 continue;
             };
-            for record in of_partition {
-                let value = record.value.as_deref().unwrap_or_default();
-                job.apply(
-                    record.offset,
-                    record.key.as_deref(),
-                    value,
-                    &mut self.outputs,
-                );
+            for record in run.records() {
+                let value = record.value.unwrap_or_default();
+                job.apply(record.offset, record.key, value, &mut self.outputs);
             }
-            self.offsets.insert(last.partition, last.offset + 1);
-            self.phases.rows += of_partition.len() as u64;
+            self.offsets.insert(partition, next);
+            self.phases.rows += run.len() as u64;
         }
     }
 
