@@ -1,6 +1,8 @@
 //! The contract suite on the simulated log without faults; that a seed decides everything; and many seeds of a small task
 //! under faults: done rightly it is exact, and bugs that were planted are found.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod simulated_scenes;
 
 use cairn_bus::simulated::{

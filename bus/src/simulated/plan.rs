@@ -16,6 +16,8 @@ pub struct FaultPlan {
     /// The same for the end of a transaction alone: under protocol version 1 a delayed commit or abort ends whatever
     /// transaction the same epoch has open when it arrives.
     pub end_delayed: f64,
+    /// A request that is no part of a transaction (offsets, ends, a restore) has no answer: `Unreachable`.
+    pub ask_lost: f64,
     /// At most so late does a delayed request arrive.
     pub delay_ms_max: i64,
     /// At most so long does a call wait for an answer that does not come.
@@ -70,6 +72,7 @@ impl FaultPlan {
             answer_lost: 0.004,
             request_delayed: 0.002,
             end_delayed: 0.01,
+            ask_lost: 0.002,
             delay_ms_max: 3_000,
             answer_wait_ms_max: 2_000,
             abort: 0.01,
@@ -101,6 +104,7 @@ impl FaultPlan {
             &mut plan.answer_lost,
             &mut plan.request_delayed,
             &mut plan.end_delayed,
+            &mut plan.ask_lost,
             &mut plan.abort,
             &mut plan.unreachable,
             &mut plan.rebalance,

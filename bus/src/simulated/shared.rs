@@ -134,6 +134,9 @@ impl Shared {
     ) -> Result<T, Trouble> {
         self.begin(client, name)?;
         self.reach()?;
+        if self.world().is_ask_lost() {
+            return Err(self.no_answer());
+        }
         self.wait_for_answer(|world| match ask(world) {
             Err(Refusal::UnstableOffsets) => None,
             other => Some(other),

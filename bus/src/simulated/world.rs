@@ -145,6 +145,11 @@ impl World {
         Fate::Answered
     }
 
+    /// Draws whether a request outside transactions has no answer.
+    pub(super) fn is_ask_lost(&mut self) -> bool {
+        self.draw.chance(self.plan.ask_lost)
+    }
+
     pub(super) fn delay(&mut self, client: u64, due_ms: i64, producer: Producer, write: Write) {
         self.in_flight.push(InFlight {
             due_ms,
