@@ -275,6 +275,10 @@ pub trait Log: Send + Sync {
 /// After [`Fault::Abort`]: `abort`, rebuild, `seek` to the committed offsets. After [`Fault::Unknown`] or
 /// [`Fault::Fenced`]: only `close` or drop.
 pub trait Session {
+    /// From now on records may come without their headers, for an owner that looks at none. On Kafka it spares a buffer for
+    /// each record, 12 % of the processor time of a fast topic; other logs may do nothing.
+    fn leave_out_headers(&mut self) {}
+
     /// The next records or the next change of ownership. Waits at most `patience`, returns at most `max_records`; polling is
     /// also what keeps the membership alive, so poll on while everything is paused.
     fn poll(&mut self, patience: Duration, max_records: usize) -> Result<Poll, Fault>;

@@ -110,10 +110,11 @@ pub(crate) fn list<'a>(
 }
 
 /// Adds a message to the run that was begun last.
-pub(crate) fn push(chunk: &mut Chunk, message: &BorrowedMessage<'_>) {
+pub(crate) fn push(chunk: &mut Chunk, message: &BorrowedMessage<'_>, has_headers: bool) {
     let time_ms = message.timestamp().to_millis().unwrap_or(0);
-    let headers = message
-        .headers()
+    let headers = has_headers
+        .then(|| message.headers())
+        .flatten()
         .into_iter()
         .flat_map(|headers| headers.iter())
         .map(|header| (header.key, header.value.unwrap_or_default()));

@@ -73,6 +73,12 @@ impl KafkaSession {
 }
 
 impl Session for KafkaSession {
+    fn leave_out_headers(&mut self) {
+        if let Some(member) = &mut self.member {
+            member.has_headers = false;
+        }
+    }
+
     fn poll(&mut self, patience: Duration, max_records: usize) -> Result<Poll, Fault> {
         self.transactions.check()?;
         match &mut self.member {

@@ -32,6 +32,11 @@ impl Config {
         settings
             .extra
             .insert("fetch.min.bytes".into(), "65536".into());
+        if let Ok(kib) = std::env::var("READ_AHEAD_KIB") {
+            settings.read_ahead_kib = kib
+                .parse()
+                .map_err(|_| format!("READ_AHEAD_KIB: {kib} is no number"))?;
+        }
         // further properties of librdkafka, for measuring what they do: `EXTRA="name=value name=value"`
         for pair in std::env::var("EXTRA")
             .unwrap_or_default()

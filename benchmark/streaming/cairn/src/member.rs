@@ -43,7 +43,9 @@ pub struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    pub fn new(session: Box<dyn Session>, config: &'a Config) -> Self {
+    pub fn new(mut session: Box<dyn Session>, config: &'a Config) -> Self {
+        // the job looks at none
+        session.leave_out_headers();
         Self {
             session,
             config,

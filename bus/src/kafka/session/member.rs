@@ -29,6 +29,8 @@ pub(super) struct Member {
     pub(super) position: Offsets,
     /// The stable ends that `last_stable` has seen; what `position` measures gaps against.
     pub(super) seen_ends: Offsets,
+    /// Whether headers are read: librdkafka makes a buffer for each record that is asked for them.
+    pub(super) has_headers: bool,
     /// The last poll found nothing.
     pub(super) idle: bool,
     /// Records and bytes of the last poll that found some: what the next one makes room for.
@@ -69,6 +71,7 @@ impl Member {
             offered: None,
             position: Offsets::new(),
             seen_ends: Offsets::new(),
+            has_headers: true,
             idle: false,
             last_poll: (0, 0),
         })
@@ -164,6 +167,7 @@ impl Member {
             consumer: Some(consumer),
             topics,
             position,
+            has_headers,
             ..
         } = self
         else {
@@ -194,7 +198,7 @@ impl Member {
                         && message.offset() >= **next
                     {
                         **next = message.offset() + 1;
-                        ends::push(chunk, &message);
+                        ends::push(chunk, &message, *has_headers);
                     }
                 }
                 Some(Err(error)) => tolerate(&error)?,

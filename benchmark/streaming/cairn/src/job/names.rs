@@ -56,8 +56,11 @@ impl Names {
             if slot.group == EMPTY {
                 return None;
             }
-            if slot.hash == hash && self.text(slot) == (run_id, metric) {
-                return Some(slot.group as usize);
+            if slot.hash == hash {
+                let (run, spelled) = self.text(slot);
+                if same(run, run_id) && same(spelled, metric) {
+                    return Some(slot.group as usize);
+                }
             }
             index = (index + 1) & mask;
         }
@@ -144,6 +147,22 @@ fn fold(seed: u64, text: &[u8]) -> u64 {
             .last_chunk::<8>()
             .map_or_else(|| word_of(text), |last| u64::from_le_bytes(*last)),
     )
+}
+
+/// Equality in words: the texts are short, and a call costs more than they do.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let (a_words, a_rest) = a.as_chunks::<8>();
+    let (b_words, b_rest) = b.as_chunks::<8>();
+    a.len() == b.len()
+        && a_words
+            .iter()
+            .zip(b_words)
+            .all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
+        && match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+            (Some(a), Some(b)) => u64::from_le_bytes(*a) == u64::from_le_bytes(*b),
+            _ => a_rest.iter().zip(b_rest).all(|(a, b)| a == b),
+        }
 }
 
 #[inline]
