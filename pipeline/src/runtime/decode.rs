@@ -1,6 +1,7 @@
 //! Records to inputs of cores: frames, schemas, JSON. What cannot be read becomes a reason, never a lost record.
 
 use super::resolve::{Resolved, Resolver};
+use super::timepiece::Timepiece;
 use cairn_avro::codec;
 use cairn_avro::contract;
 use cairn_avro::frame;
@@ -10,7 +11,7 @@ use cairn_operators::admit::{Ingress, Rejection};
 use cairn_operators::operator::{Dead, Remember};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Why a record is not an input now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub struct Decoder {
     resolver: Resolver,
     /// One reader for each record and writer schema.
     readers: BTreeMap<(&'static str, u32), codec::Reader>,
+    clock: Timepiece,
 }
 
 impl Decoder {
@@ -40,7 +42,13 @@ impl Decoder {
         Self {
             resolver: Resolver::new(registry),
             readers: BTreeMap::new(),
+            clock: Timepiece::default(),
         }
+    }
+
+    /// Goes by another clock.
+    pub fn set_clock(&mut self, clock: Timepiece) {
+        self.clock = clock;
     }
 
     /// An ingress record: a frame where it begins with `0x00`, the contract's JSON where it begins with `{` (DESIGN §2).
@@ -117,7 +125,7 @@ impl Decoder {
     ) -> Result<Option<&codec::Reader>, Unreadable> {
         let key = (entry.record, id);
         if !self.readers.contains_key(&key) {
-            match self.resolver.resolve(topic, id, Instant::now()) {
+            match self.resolver.resolve(topic, id, self.clock.now()) {
                 Resolved::Schema(writer) => {
                     let reader = codec::Reader::new(entry, &writer)
                         .map_err(|fault| Unreadable::Unfit(fault.to_string()))?;

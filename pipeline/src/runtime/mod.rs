@@ -6,6 +6,7 @@
 //! - [`decode`] and [`encode`]: records to inputs of cores, outputs of cores to records.
 //! - [`member`]: one thread's consumer, producer and tasks; the transaction.
 //! - `merge` and `order`: in which order what was polled is applied, without and with state.
+//! - [`timepiece`]: the clock that a member goes by.
 //! - [`service`]: all members of a process; supervision by the kind of fault; stop and drain.
 //! - [`executor`]: long work beside the loop (DESIGN §3.7).
 //!
@@ -20,3 +21,4 @@ mod order;
 pub mod resolve;
 pub mod service;
 pub mod task;
+pub mod timepiece;

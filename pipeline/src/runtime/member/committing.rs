@@ -1,0 +1,201 @@
+//! Everything a batch caused, in one transaction.
+
+use super::{Counts, Member};
+use cairn_avro::record::{Cut, Tick};
+use cairn_bus::{Fault, Offsets};
+use cairn_operators::operator::{Emitted, Output};
+use std::time::Duration;
+
+impl Member {
+    /// Everything the batch caused, in one transaction.
+    ///
+    /// # Errors
+    /// See [`Member::step`].
+    pub fn commit(&mut self) -> Result<(), Fault> {
+        if self.batch.begun.is_none() && self.emit.outputs().is_empty() {
+            return Ok(());
+        }
+        let begun = self.clock.now();
+        for task in self.tasks.values_mut() {
+            task.flush(&mut self.emit);
+        }
+        let emitted = self.emit.take();
+        let mut counts = Counts {
+            records_in: self.batch.records,
+            ..Counts::default()
+        };
+        let mut asks = Vec::new();
+        for Emitted {
+            output,
+            traceparent,
+            ..
+        } in emitted
+        {
+            match output {
+                Output::Ask(ask) => asks.push(ask),
+                output => {
+                    counts.late += u64::from(matches!(output, Output::Late(_)));
+                    counts.dead += u64::from(matches!(output, Output::Dead(_)));
+                    let record =
+                        self.encoder
+                            .output(self.kind.name, &output, traceparent.as_deref())?;
+                    self.metrics.out(self.kind.name, &record.topic);
+                    counts.records_out += 1;
+                    self.session.send(record)?;
+                }
+            }
+        }
+        for answer in &self.answers {
+            let record = self.encoder.answer(answer)?;
+            counts.records_out += 1;
+            self.session.send(record)?;
+        }
+        self.send_state()?;
+        self.send_cuts()?;
+        self.send_ticks()?;
+        let offsets = self.offsets();
+        self.session.commit(&offsets)?;
+        self.applied.extend(offsets);
+        let batch = std::mem::take(&mut self.batch);
+        self.answers.clear();
+        self.resumed.clear();
+        self.batch_number += 1;
+        for task in self.tasks.values_mut() {
+            if let Some(state) = task.state() {
+                state.merge();
+            }
+        }
+        for ask in asks {
+            self.executor.ask(ask);
+        }
+        self.counts.records_in += counts.records_in;
+        self.counts.records_out += counts.records_out;
+        self.counts.late += counts.late;
+        self.counts.dead += counts.dead;
+        let bytes: u64 = self
+            .tasks
+            .values_mut()
+            .filter_map(|task| task.state().map(|state| state.bytes()))
+            .sum();
+        self.metrics.committed(
+            self.kind.name,
+            &counts,
+            self.clock.since(begun),
+            batch.oldest_append_ms,
+            bytes,
+        );
+        tracing::debug!(
+            operator = self.kind.name,
+            batch_id = self.batch_number,
+            records = counts.records_in,
+            out = counts.records_out,
+            trace = batch.traceparents.first(),
+            "committed"
+        );
+        if bytes > self.settings.state_bytes_max {
+            return Err(Fault::Config(format!(
+                "{} holds {bytes} bytes of state, more than runtime.state_bytes_max = {}; raise it, or run more instances",
+                self.kind.name, self.settings.state_bytes_max
+            )));
+        }
+        Ok(())
+    }
+
+    /// What is committed: never without an offset of ours. The log asks whether we are still a member of the group only
+    /// where offsets are committed; without one, a member that was replaced meanwhile could still write.
+    pub(super) fn offsets(&self) -> Offsets {
+        if !self.batch.offsets.is_empty() {
+            return self.batch.offsets.clone();
+        }
+        self.applied
+            .iter()
+            .next()
+            .map(|(place, next)| (place.clone(), *next))
+            .into_iter()
+            .collect()
+    }
+
+    pub(super) fn send_state(&mut self) -> Result<(), Fault> {
+        let Some(changelog) = &self.kind.changelog else {
+            return Ok(());
+        };
+        for (partition, task) in &mut self.tasks {
+            if let Some(state) = task.state() {
+                for change in state.changes() {
+                    self.session
+                        .send(self.encoder.change(changelog, *partition, change)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_cuts(&mut self) -> Result<(), Fault> {
+        for (partition, inputs) in std::mem::take(&mut self.batch.cuts) {
+            let cut = Cut {
+                operator: self.kind.name.to_owned(),
+                partition,
+                batch: self.batch_number,
+                inputs,
+            };
+            self.session
+                .send(self.encoder.cut(self.kind.family, &cut)?)?;
+        }
+        Ok(())
+    }
+
+    /// At most one tick a second and task, while a timer is armed (DESIGN §3.4).
+    pub(super) fn send_ticks(&mut self) -> Result<(), Fault> {
+        if self.limits.is_some() {
+            return Ok(());
+        }
+        let Some(topic) = &self.kind.ticks else {
+            return Ok(());
+        };
+        let interval = Duration::from_millis(self.settings.tick_interval_ms.unsigned_abs());
+        for (partition, task) in &self.tasks {
+            let Some(wanted_time_ms) = task.due_ms() else {
+                continue;
+            };
+            if self
+                .ticked
+                .get(partition)
+                .is_some_and(|last| self.clock.since(*last) < interval)
+            {
+                continue;
+            }
+            let tick = Tick {
+                operator: self.kind.name.to_owned(),
+                partition: *partition,
+                wanted_time_ms,
+            };
+            self.session
+                .send(self.encoder.tick(topic, *partition, &tick)?)?;
+            self.ticked.insert(*partition, self.clock.now());
+        }
+        Ok(())
+    }
+
+    pub(super) fn tick_wanted(&self) -> bool {
+        if self.limits.is_some() || self.kind.ticks.is_none() {
+            return false;
+        }
+        let interval = Duration::from_millis(self.settings.tick_interval_ms.unsigned_abs());
+        self.tasks.iter().any(|(partition, task)| {
+            task.due_ms().is_some()
+                && self
+                    .ticked
+                    .get(partition)
+                    .is_none_or(|last| self.clock.since(*last) >= interval)
+        })
+    }
+
+    pub(super) fn take_answers(&mut self) -> bool {
+        while let Some(answer) = self.executor.answered() {
+            if !self.owned.is_empty() {
+                self.answers.push(answer);
+            }
+        }
+        !self.answers.is_empty()
+    }
+}

@@ -1,0 +1,170 @@
+//! Partitions come and go: restore and resume, commit and let go, roll back.
+
+use super::super::task::Kind;
+use super::{Batch, Member};
+use cairn_bus::{Fault, TopicPartition};
+use std::collections::BTreeSet;
+
+impl Member {
+    /// Commits what is open and lets go. Even where the commit is refused the change is answered: a rebalance without an
+    /// answer is the last that this member would hear of.
+    pub(super) fn give_back(&mut self, parts: &[TopicPartition]) -> Result<(), Fault> {
+        let refused = match self.commit() {
+            Err(Fault::Abort(why)) => Some(why),
+            committed => {
+                committed?;
+                None
+            }
+        };
+        if let Some(why) = &refused {
+            self.note_abort(why);
+            self.discard();
+            self.session.abort()?;
+        }
+        self.let_go(parts)?;
+        if refused.is_some() {
+            self.rewind()?;
+        }
+        Ok(())
+    }
+
+    /// Restores the tasks of new partitions: stable offsets first, then the changelog to its high watermark (DESIGN §3.1).
+    pub(super) fn take_over(&mut self, parts: Vec<TopicPartition>) -> Result<(), Fault> {
+        let begun = self.clock.now();
+        let start = self.session.committed(&parts)?;
+        let new: BTreeSet<i32> = parts
+            .iter()
+            .map(|part| slot(&self.kind, part.partition))
+            .filter(|partition| !self.tasks.contains_key(partition))
+            .collect();
+        for &partition in &new {
+            let mut task = self.kind.open();
+            let mut entries = 0_u64;
+            if let Some(changelog) = &self.kind.changelog
+                && task.state().is_some()
+            {
+                let place = TopicPartition::new(changelog.as_ref(), partition);
+                let mut failed = None;
+                let decoder = &self.decoder;
+                self.session.read_to_end(&place, &mut |record| {
+                    entries += 1;
+                    if failed.is_none()
+                        && let Some(state) = task.state()
+                    {
+                        failed = decoder.restore(&record, state).err();
+                    }
+                })?;
+                if let Some(why) = failed {
+                    return Err(Fault::Config(format!("{changelog}[{partition}]: {why}")));
+                }
+            }
+            self.tasks.insert(partition, task);
+            self.resumed.insert(partition);
+            tracing::info!(
+                operator = self.kind.name,
+                partition,
+                entries,
+                seconds = self.clock.since(begun).as_secs_f64(),
+                "restored"
+            );
+        }
+        self.has_joined = true;
+        self.resume_tasks(|partition| new.contains(&partition));
+        self.owned.extend(parts.iter().cloned());
+        self.session.assigned(&start)?;
+        let positions = self.session.position()?;
+        for part in &parts {
+            if let Some(next) = positions.get(part) {
+                self.applied.insert(part.clone(), *next);
+            }
+        }
+        self.learn(&parts)?;
+        self.metrics
+            .restored(self.kind.name, self.clock.since(begun), self.owned.len());
+        Ok(())
+    }
+
+    /// Lets restored tasks say what they still wait for; what they say is part of the next batch.
+    pub(super) fn resume_tasks(&mut self, which: impl Fn(i32) -> bool) {
+        for partition in &self.resumed {
+            if which(*partition)
+                && let Some(task) = self.tasks.get_mut(partition)
+            {
+                task.resume(&mut self.emit);
+            }
+        }
+        if !self.emit.outputs().is_empty() && self.batch.begun.is_none() {
+            self.batch.begun = Some(self.clock.now());
+        }
+    }
+
+    pub(super) fn let_go(&mut self, parts: &[TopicPartition]) -> Result<(), Fault> {
+        for part in parts {
+            self.owned.remove(part);
+            self.paused.remove(part);
+            self.applied.remove(part);
+            if let Some(merge) = &mut self.merge {
+                merge.forget(part);
+            }
+            let mine = slot(&self.kind, part.partition);
+            if !self
+                .owned
+                .iter()
+                .any(|owned| slot(&self.kind, owned.partition) == mine)
+            {
+                self.tasks.remove(&mine);
+                self.resumed.remove(&mine);
+            }
+        }
+        if self.owned.is_empty() {
+            // Whoever owns the partitions now asks again.
+            self.answers.clear();
+        }
+        self.session.revoked(parts)
+    }
+
+    pub(super) fn discard(&mut self) {
+        self.emit.take();
+        self.batch = Batch::default();
+        for task in self.tasks.values_mut() {
+            task.discard();
+        }
+    }
+
+    /// After an abort: as if the batch had never been read.
+    pub(super) fn roll_back(&mut self) -> Result<(), Fault> {
+        self.discard();
+        self.session.abort()?;
+        self.rewind()
+    }
+
+    /// Reads again from the last commit.
+    pub(super) fn rewind(&mut self) -> Result<(), Fault> {
+        if self.owned.is_empty() {
+            return Ok(());
+        }
+        let owned: Vec<TopicPartition> = self.owned.iter().cloned().collect();
+        let mut start = self.session.committed(&owned)?;
+        for part in &owned {
+            start.entry(part.clone()).or_insert(0);
+        }
+        self.session.seek(&start)?;
+        self.resume_tasks(|_| true);
+        if let Some(merge) = &mut self.merge {
+            let paused = merge.clear();
+            if !paused.is_empty() {
+                self.session.resume(&paused)?;
+            }
+        }
+        self.learn(&owned)
+    }
+}
+
+/// Which task a partition's records go to.
+pub(super) fn slot(kind: &Kind, partition: i32) -> i32 {
+    if kind.changelog.is_none() {
+        0
+    } else {
+        partition
+    }
+}
