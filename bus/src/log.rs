@@ -306,6 +306,12 @@ pub trait Session {
     /// Adds a record to the transaction, which begins with the first one. Order within a partition is kept.
     fn send(&mut self, out: Outgoing) -> Result<(), Fault>;
 
+    /// True once the log has everything that was sent, so that a commit would not wait for it (on Kafka: for the linger of
+    /// the last batch). Who has other work meanwhile asks, sends nothing until the commit, and loses no time.
+    fn is_delivered(&mut self) -> Result<bool, Fault> {
+        Ok(true)
+    }
+
     /// Everything sent since the last commit becomes visible together with these offsets, or nothing does. Offsets without
     /// records and records without offsets are fine; with neither it does nothing.
     fn commit(&mut self, offsets: &Offsets) -> Result<(), Fault>;

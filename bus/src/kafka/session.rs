@@ -164,6 +164,10 @@ impl Session for KafkaSession {
         self.transactions.send(&out)
     }
 
+    fn is_delivered(&mut self) -> Result<bool, Fault> {
+        self.transactions.is_delivered()
+    }
+
     fn commit(&mut self, offsets: &Offsets) -> Result<(), Fault> {
         if offsets.is_empty() {
             return self.transactions.commit(None);

@@ -145,6 +145,15 @@ impl Transactions {
         }
     }
 
+    /// Serves delivery reports; true when none is awaited. What was not delivered is told by the commit.
+    pub(crate) fn is_delivered(&mut self) -> Result<bool, Fault> {
+        self.check()?;
+        if self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::ZERO);
+        }
+        Ok(self.producer.in_flight_count() == 0)
+    }
+
     /// Records and offsets together, or neither.
     pub(crate) fn commit(
         &mut self,

@@ -1,9 +1,11 @@
 //! One thread's part: a session, the jobs of the partitions it owns, and the transaction that binds them.
 //!
 //! ```text
-//!            poll ──► apply ──► send outputs ──► … ──► commit: send changelog, then offsets, all or nothing
+//!            poll ──► apply ──► send outputs ──► … ──► seal: send changelog ──► (delivered) ──► commit: offsets, all or nothing
 //!  assigned: committed offsets ──► restore from the changelog ──► go    revoked: commit, let go    lost: abort, let go
 //! ```
+//! A sealed batch waits until the log has its last records (the linger); rows are applied meanwhile, what they put out is
+//! sent once that batch is committed, in the transaction of the next.
 
 use crate::config::Config;
 use crate::job::Job;
@@ -19,6 +21,10 @@ use std::time::{Duration, Instant};
 const POLL_RECORDS_MAX: usize = 5_000;
 /// How long a poll may wait: how soon a stop is noticed.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a poll may wait while a sealed batch is on its way.
+const SEALED_PATIENCE: Duration = Duration::from_millis(1);
+/// So many bytes may wait to be sent; then the sealed batch is waited for.
+const WAITING_BYTES_MAX: usize = 16 << 20;
 
 /// The topics by name, shared by all records sent.
 struct Topics {
@@ -39,6 +45,8 @@ pub struct Member<'a> {
     offsets: BTreeMap<i32, i64>,
     /// When the first record since the last commit came.
     begun: Option<Instant>,
+    /// Next offsets of the sealed batch.
+    sealed: Option<Offsets>,
     phases: Phases,
 }
 
@@ -60,6 +68,7 @@ impl<'a> Member<'a> {
             outputs: Outputs::default(),
             offsets: BTreeMap::new(),
             begun: None,
+            sealed: None,
             phases: Phases::default(),
         }
     }
@@ -76,19 +85,12 @@ impl<'a> Member<'a> {
     }
 
     fn advance(&mut self) -> Result<(), Fault> {
-        let left = self.begun.map_or(PATIENCE, |begun| {
-            self.config
-                .commit
-                .saturating_sub(begun.elapsed())
-                .min(PATIENCE)
-        });
         self.phases.enter(Phase::Poll);
-        match self.session.poll(left, POLL_RECORDS_MAX)? {
+        match self.session.poll(self.patience(), POLL_RECORDS_MAX)? {
             Poll::Records(records) => {
                 self.begun.get_or_insert_with(Instant::now);
                 self.phases.enter(Phase::Apply);
                 self.apply(&records);
-                self.phases.enter(Phase::Send);
                 self.send_outputs()?;
             }
             Poll::Assigned(parts) => self.take_over(&parts)?,
@@ -100,13 +102,29 @@ impl<'a> Member<'a> {
             }
             Poll::Idle => {}
         }
-        if self
+        let is_due = self
             .begun
-            .is_some_and(|begun| begun.elapsed() >= self.config.commit)
-        {
-            self.commit()?;
+            .is_some_and(|begun| begun.elapsed() >= self.config.commit);
+        let must_wait = is_due || self.outputs.bytes() > WAITING_BYTES_MAX;
+        if self.sealed.is_some() && (must_wait || self.session.is_delivered()?) {
+            self.finish()?;
+        }
+        if is_due {
+            self.seal()?;
         }
         Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        if self.sealed.is_some() {
+            return SEALED_PATIENCE;
+        }
+        self.begun.map_or(PATIENCE, |begun| {
+            self.config
+                .commit
+                .saturating_sub(begun.elapsed())
+                .min(PATIENCE)
+        })
     }
 
     fn apply(&mut self, records: &Chunk) {
@@ -124,7 +142,12 @@ impl<'a> Member<'a> {
         }
     }
 
+    /// Sends what the batch has put out so far; while another is sealed, nothing.
     fn send_outputs(&mut self) -> Result<(), Fault> {
+        if self.sealed.is_some() {
+            return Ok(());
+        }
+        self.phases.enter(Phase::Send);
         for output in self.outputs.iter() {
             let topic = match output.kind {
                 Kind::Window => &self.topics.windows,
@@ -144,13 +167,10 @@ impl<'a> Member<'a> {
         Ok(())
     }
 
-    /// Outputs, changelog and offsets together, or nothing.
-    fn commit(&mut self) -> Result<(), Fault> {
-        if self.begun.is_none() {
-            return Ok(());
-        }
+    /// Ends the batch: sends its changelog.
+    fn seal(&mut self) -> Result<(), Fault> {
         self.phases.enter(Phase::Changelog);
-        for (&partition, job) in &self.jobs {
+        for (&partition, job) in &mut self.jobs {
             for change in job.changes() {
                 self.phases.changes += 1;
                 self.phases.changelog_bytes += change.value.as_ref().map_or(0, Vec::len) as u64;
@@ -162,21 +182,38 @@ impl<'a> Member<'a> {
                     headers: Vec::new(),
                 })?;
             }
+            job.seal();
         }
-        let places = self
-            .offsets
-            .iter()
-            .map(|(partition, next)| (self.place(*partition), *next));
-        let offsets: Offsets = places.collect();
+        let offsets = std::mem::take(&mut self.offsets).into_iter();
+        let places = offsets.map(|(partition, next)| (self.place(partition), next));
+        self.sealed = Some(places.collect());
+        self.begun = None;
+        Ok(())
+    }
+
+    /// Commits the sealed batch: outputs, changelog and offsets together, or nothing.
+    fn finish(&mut self) -> Result<(), Fault> {
+        let Some(offsets) = &self.sealed else {
+            return Ok(());
+        };
         self.phases.enter(Phase::Commit);
-        self.session.commit(&offsets)?;
+        self.session.commit(offsets)?;
         self.phases.enter(Phase::Other);
         self.phases.commits += 1;
+        self.sealed = None;
         for job in self.jobs.values_mut() {
             job.merge();
         }
-        self.offsets.clear();
-        self.begun = None;
+        self.send_outputs()
+    }
+
+    /// Commits everything.
+    fn commit(&mut self) -> Result<(), Fault> {
+        self.finish()?;
+        if self.begun.is_some() {
+            self.seal()?;
+            self.finish()?;
+        }
         Ok(())
     }
 
@@ -247,6 +284,7 @@ impl<'a> Member<'a> {
         self.outputs.clear();
         self.offsets.clear();
         self.begun = None;
+        self.sealed = None;
         for job in self.jobs.values_mut() {
             job.discard();
         }

@@ -8,7 +8,8 @@
 //! in a slab, a row costs one hash and then only indices, and nothing is allocated for it.
 //!
 //! The overlay is kept the other way round: rows change the slab in place, and the first change of a run in a batch keeps
-//! what it was. Committing forgets that, an abort puts it back; its runs are what the changelog gets.
+//! what it was. Committing forgets that, an abort puts it back; its runs are what the changelog gets. A batch that is sealed
+//! is on its way to be committed, and the next one has begun.
 
 pub mod entry;
 pub mod names;
@@ -66,7 +67,15 @@ struct Run {
     groups: Vec<usize>,
 }
 
-/// What a changed run was at the last commit; its windows lie one behind the other in `Job::were`.
+/// What the runs that a batch has changed were before.
+#[derive(Default)]
+struct Undo {
+    changed: Vec<Was>,
+    /// The windows of their groups, one behind the other.
+    were: Vec<[Window; 2]>,
+}
+
+/// What a changed run was.
 struct Was {
     run: usize,
     clock_ms: i64,
@@ -82,8 +91,8 @@ pub struct Job {
     by_id: BTreeMap<Box<[u8]>, usize>,
     runs: Vec<Run>,
     groups: Vec<Group>,
-    changed: Vec<Was>,
-    were: Vec<[Window; 2]>,
+    batch: Undo,
+    sealed: Option<Undo>,
 }
 
 impl Job {
@@ -95,9 +104,21 @@ impl Job {
             by_id: BTreeMap::new(),
             runs: Vec::new(),
             groups: Vec::new(),
-            changed: Vec::new(),
-            were: Vec::new(),
+            batch: Undo::default(),
+            sealed: None,
         }
+    }
+
+    /// Ends the batch: its changes have been sent. What follows is the next batch, until this one is merged or discarded.
+    ///
+    /// # Panics
+    /// If the batch before is sealed still.
+    pub fn seal(&mut self) {
+        assert!(self.sealed.is_none(), "one batch at a time is on its way");
+        for was in &self.batch.changed {
+            self.runs[was.run].is_changed = false;
+        }
+        self.sealed = Some(std::mem::take(&mut self.batch));
     }
 
     /// Takes the next record.
@@ -127,12 +148,13 @@ impl Job {
         }
         if !run.is_changed {
             run.is_changed = true;
-            self.changed.push(Was {
+            self.batch.changed.push(Was {
                 run: run_at,
                 clock_ms: run.clock_ms,
                 groups: run.groups.len(),
             });
-            self.were
+            self.batch
+                .were
                 .extend(run.groups.iter().map(|group| self.groups[*group].windows));
         }
         if row.event_ms > run.clock_ms {
@@ -224,6 +246,29 @@ impl Job {
         self.runs[run].groups.push(self.groups.len() - 1);
         self.groups.len() - 1
     }
+
+    fn undo(&mut self, batch: Undo) {
+        let mut were = batch.were.into_iter();
+        for was in batch.changed {
+            let run = &mut self.runs[was.run];
+            run.is_changed = false;
+            run.clock_ms = was.clock_ms;
+            run.close_at_ms = i64::MAX;
+            for (index, group) in run.groups.iter().enumerate() {
+                // groups of this batch had no windows before
+                let before = if index < was.groups {
+                    were.next()
+                } else {
+                    None
+                };
+                let windows = &mut self.groups[*group].windows;
+                *windows = before.unwrap_or_default();
+                let open = windows.iter().filter(|window| window.is_open());
+                let first = open.map(Window::closes_at_ms).min();
+                run.close_at_ms = run.close_at_ms.min(first.unwrap_or(i64::MAX));
+            }
+        }
+    }
 }
 
 fn parity(start_ms: i64) -> usize {
@@ -250,36 +295,25 @@ impl Remember for Job {
                 value: Some(value),
             }
         };
-        self.changed.iter().map(entry).collect()
+        self.batch.changed.iter().map(entry).collect()
     }
 
+    /// The sealed batch; without one, this one.
     fn merge(&mut self) {
-        for was in self.changed.drain(..) {
+        if self.sealed.take().is_some() {
+            return;
+        }
+        for was in self.batch.changed.drain(..) {
             self.runs[was.run].is_changed = false;
         }
-        self.were.clear();
+        self.batch.were.clear();
     }
 
     fn discard(&mut self) {
-        let mut were = self.were.drain(..);
-        for was in self.changed.drain(..) {
-            let run = &mut self.runs[was.run];
-            run.is_changed = false;
-            run.clock_ms = was.clock_ms;
-            run.close_at_ms = i64::MAX;
-            for (index, group) in run.groups.iter().enumerate() {
-                // groups of this batch had no windows before
-                let before = if index < was.groups {
-                    were.next()
-                } else {
-                    None
-                };
-                let windows = &mut self.groups[*group].windows;
-                *windows = before.unwrap_or_default();
-                let open = windows.iter().filter(|window| window.is_open());
-                let first = open.map(Window::closes_at_ms).min();
-                run.close_at_ms = run.close_at_ms.min(first.unwrap_or(i64::MAX));
-            }
+        let batch = std::mem::take(&mut self.batch);
+        self.undo(batch);
+        if let Some(sealed) = self.sealed.take() {
+            self.undo(sealed);
         }
     }
 

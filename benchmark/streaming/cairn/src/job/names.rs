@@ -10,11 +10,11 @@ const K2: u64 = 0xb504_f333_f9de_6485;
 
 #[derive(Clone, Copy)]
 struct Slot {
-    hash: u64,
+    hash: u32,
     /// Where run and metric lie one behind the other.
     at: u32,
-    run_length: u32,
-    metric_length: u32,
+    run_length: u16,
+    metric_length: u16,
     group: u32,
 }
 
@@ -89,11 +89,11 @@ impl Names {
                 self.place(slot);
             }
         }
-        // what does not fit a number is only not cached
+        // what does not fit its number is only not cached
         let numbers = (
             u32::try_from(self.texts.len()),
-            u32::try_from(run_id.len()),
-            u32::try_from(metric.len()),
+            u16::try_from(run_id.len()),
+            u16::try_from(metric.len()),
             u32::try_from(group),
         );
         let (Ok(at), Ok(run_length), Ok(metric_length), Ok(group)) = numbers else {
@@ -127,8 +127,8 @@ impl Names {
 }
 
 #[inline]
-fn hash(run_id: &[u8], metric: &[u8]) -> u64 {
-    fold(fold(K2, run_id), metric)
+fn hash(run_id: &[u8], metric: &[u8]) -> u32 {
+    (fold(fold(K2, run_id), metric) >> 32) as u32
 }
 
 /// Multiply and fold, eight bytes at a time; the last word overlaps the one before.

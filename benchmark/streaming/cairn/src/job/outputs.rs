@@ -68,6 +68,11 @@ impl Outputs {
         })
     }
 
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Empties it; the memory stays.
     pub fn clear(&mut self) {
         self.heads.clear();

@@ -556,6 +556,58 @@ fn an_abort_leaves_nothing() {
     assert_eq!(found, expected);
 }
 
+/// A batch is sealed, the next one has begun: committing the first keeps the second, an abort undoes both.
+#[test]
+fn a_sealed_batch_and_the_next_are_kept_apart() {
+    let prepared = || {
+        let mut job = Job::new(FRAMES, PARTITION);
+        apply(&mut job, &before());
+        job.merge();
+        job
+    };
+    let first = [at(111_000, 3, 1.0)];
+    let second = [
+        at(112_000, 4, 2.0),
+        Sent {
+            run_id: "new",
+            ..SENT
+        },
+    ];
+    let of = |entries: Vec<(String, Option<Vec<u8>>)>| {
+        let mut entries = entries;
+        entries.sort();
+        entries
+    };
+
+    let mut job = prepared();
+    apply(&mut job, &first);
+    job.seal();
+    assert!(job.changes().is_empty());
+    apply(&mut job, &second);
+    let keys: Vec<_> = of(entries(&job)).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["new", "r"]);
+    job.merge();
+    // the second is still there to be sent, and to be undone
+    assert_eq!(entries(&job).len(), 2);
+    job.discard();
+    let mut expected = prepared();
+    apply(&mut expected, &first);
+    expected.merge();
+    let mut rows = after();
+    assert_eq!(apply(&mut job, &rows), apply(&mut expected, &rows));
+    assert_eq!(of(entries(&job)), of(entries(&expected)));
+
+    let mut job = prepared();
+    apply(&mut job, &first);
+    job.seal();
+    apply(&mut job, &second);
+    job.discard();
+    let mut expected = prepared();
+    rows.push(at(500_000, 1, 1.0));
+    assert_eq!(apply(&mut job, &rows), apply(&mut expected, &rows));
+    assert_eq!(of(entries(&job)), of(entries(&expected)));
+}
+
 #[test]
 fn an_entry_that_is_none_is_refused() {
     let mut job = Job::new(FRAMES, PARTITION);
