@@ -2,7 +2,8 @@
 //!
 //! A member `topic` names the topic family (default `telemetry.training`), `event_id` the event; every other member is a
 //! field of the topic's record. Python's bare `NaN` and `Infinity` are read as if they were quoted. Where the user gave
-//! `--run-id`, it stands for a `run_id` that a row lacks; otherwise such a row is a reject, since it could be any run's.
+//! `--run-id`, it stands for a `run_id` that a row lacks; otherwise such a row is a reject, since it could be any run's. A
+//! file whose rows all name other runs takes none: the name would be dropped.
 
 use super::text::whole_lines;
 use super::whole::quoted_numbers;
