@@ -4,6 +4,8 @@ use super::{Counts, Member};
 use cairn_avro::record::{Cut, Tick};
 use cairn_bus::{Fault, Offsets};
 use cairn_operators::operator::{Emitted, Output};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Member {
@@ -19,12 +21,15 @@ impl Member {
         for task in self.tasks.values_mut() {
             task.flush(&mut self.emit);
         }
+        let duplicates = self.emit.duplicates;
         let emitted = self.emit.take();
         let mut counts = Counts {
             records_in: self.batch.records,
             ..Counts::default()
         };
         let mut asks = Vec::new();
+        let mut written: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        let mut told = Vec::new();
         for Emitted {
             output,
             traceparent,
@@ -39,9 +44,12 @@ impl Member {
                     let record =
                         self.encoder
                             .output(self.kind.name, &output, traceparent.as_deref())?;
-                    self.metrics.out(self.kind.name, &record.topic);
+                    *written.entry(record.topic.clone()).or_default() += 1;
                     counts.records_out += 1;
                     self.session.send(record)?;
+                    if let Output::Verdict(verdict) = output {
+                        told.push((verdict, traceparent));
+                    }
                 }
             }
         }
@@ -84,6 +92,23 @@ impl Member {
             batch.oldest_append_ms,
             bytes,
         );
+        self.metrics.duplicates(self.kind.name, duplicates);
+        for (topic, records) in &written {
+            self.metrics.out(self.kind.name, topic, *records);
+        }
+        for (verdict, trace) in &told {
+            tracing::info!(
+                operator = self.kind.name,
+                batch_id = self.batch_number,
+                tenant = verdict.tenant,
+                run_id = verdict.run_id,
+                trace,
+                state = ?verdict.state,
+                cause = ?verdict.cause,
+                at_step = verdict.at_step,
+                "verdict"
+            );
+        }
         tracing::debug!(
             operator = self.kind.name,
             batch_id = self.batch_number,
