@@ -1,7 +1,8 @@
 //! The configuration: one tree of settings, from defaults, a file, the environment and flags, in that order.
 //!
 //! The tree is the `Default` of [`Config`]; every leaf is a setting with a name such as `runtime.commit_interval_ms`. The
-//! environment says the same as `CAIRN_RUNTIME_COMMIT_INTERVAL_MS`, a flag as `--set runtime.commit_interval_ms=50`. A
+//! environment says the same as `CAIRN_RUNTIME_COMMIT_INTERVAL_MS`, a flag as `--setting
+//! runtime.commit_interval_ms=50`. A
 //! name that does not exist is refused with the nearest one. `docs/configuration.md` is generated from the tree.
 
 mod describe;
@@ -203,19 +204,26 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let defaults = default_tree();
         let mut tree = defaults.clone();
+        let mut said: Vec<Said> = Vec::new();
         if let Some(file) = file {
             let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
                 place: file.display().to_string(),
                 problem: error.to_string(),
                 remedy: "name an existing file with --config, or run `cairn init`".to_owned(),
             })?;
-            let said: Value = serde_yaml_ng::from_str(&text).map_err(|error| ConfigError {
+            let whole: Value = serde_yaml_ng::from_str(&text).map_err(|error| ConfigError {
                 place: file.display().to_string(),
                 problem: error.to_string(),
                 remedy: "mend the YAML there".to_owned(),
             })?;
-            if !said.is_null() {
-                names::overlay(&mut tree, &said, &defaults, "", &file.display().to_string())?;
+            if !whole.is_null() {
+                let place = file.display().to_string();
+                names::overlay(&mut tree, &whole, &defaults, "", &place)?;
+                let paths = names::leaves(&tree).into_iter().map(|(path, _)| path);
+                said.extend(paths.map(|path| Said {
+                    path,
+                    place: place.clone(),
+                }));
             }
         }
         let mut variables: Vec<(String, String)> = environment
@@ -229,15 +237,16 @@ impl Config {
             }
             let path = names::of_variable(&defaults, &name)?;
             names::set(&mut tree, &defaults, &path, &value, &name)?;
+            said.push(Said { path, place: name });
         }
         for (path, value) in flags {
-            names::set(&mut tree, &defaults, path, value, &format!("--set {path}"))?;
+            let place = format!("--setting {path}");
+            names::set(&mut tree, &defaults, path, value, &place)?;
+            let path = path.clone();
+            said.push(Said { path, place });
         }
-        let config: Self = serde_yaml_ng::from_value(tree).map_err(|error| ConfigError {
-            place: "configuration".to_owned(),
-            problem: error.to_string(),
-            remedy: "`cairn config` lists every setting with its kind and default".to_owned(),
-        })?;
+        let config: Self = serde_yaml_ng::from_value(tree.clone())
+            .map_err(|error| wrong_value(&tree, &defaults, &said, &error))?;
         config.check()?;
         Ok(config)
     }
@@ -314,6 +323,41 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+/// A setting that was said, and where.
+struct Said {
+    path: String,
+    place: String,
+}
+
+/// Which setting has a value of the wrong kind: the one that is wrong all by itself. What was said last counts.
+fn wrong_value(
+    tree: &Value,
+    defaults: &Value,
+    said: &[Said],
+    error: &serde_yaml_ng::Error,
+) -> ConfigError {
+    for Said { path, place } in said.iter().rev() {
+        let mut alone = defaults.clone();
+        let Some(value) = names::at(tree, path) else {
+            continue;
+        };
+        names::put(&mut alone, path, value.clone());
+        if let Err(error) = serde_yaml_ng::from_value::<Config>(alone) {
+            let default = names::at(defaults, path).map_or(String::new(), names::compact);
+            return ConfigError {
+                place: place.clone(),
+                problem: format!("{path}: {error}"),
+                remedy: format!("its default is {default}; `cairn config` says what it means"),
+            };
+        }
+    }
+    ConfigError {
+        place: "configuration".to_owned(),
+        problem: error.to_string(),
+        remedy: "`cairn config` lists every setting with its kind and default".to_owned(),
     }
 }
 

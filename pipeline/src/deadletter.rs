@@ -7,10 +7,12 @@
 
 use crate::ingest::format::{self, Out, Position, Reject, Setup};
 use crate::ingest::{FORMAT_HEADER, IngestError, Origin, REPLAY_HEADER, RUN_HEADER, Writer};
+use crate::metrics::wall_time_ms;
 use crate::seal::{self, Identity, Recipient, SealError, plaintext_sha256};
 use cairn_avro::record::DeadLetter;
 use cairn_avro::{codec, frame, hex};
 use cairn_bus::{Fault, Headers, Log, Membership, Offsets, SchemaRegistry};
+use cairn_operators::admit::AdmitRules;
 use cairn_topics::handle::DEADLETTER;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -222,6 +224,8 @@ pub struct Replay<'a> {
     pub recipient: &'a Recipient,
     /// Prefix of groups.
     pub app_id: &'a str,
+    /// What `admit` lets in.
+    pub rules: &'a AdmitRules,
 }
 
 /// Replays letters, some hundred in a transaction.
@@ -310,7 +314,7 @@ fn one(
             line: file.line.unsigned_abs(),
             byte: file.byte.unsigned_abs(),
         };
-        return line(letter, &file.path, position, &original, writer);
+        return line(with, letter, &file.path, position, &original, writer);
     }
     let mut headers: Headers = letter
         .headers
@@ -324,12 +328,16 @@ fn one(
     }
     headers.retain(|(name, _)| name != REPLAY_HEADER);
     headers.push((REPLAY_HEADER.into(), id.clone().into_bytes()));
-    writer.raw(topic.name, letter.key.clone(), original, headers)?;
-    done(Outcome::Sent, 1, "")
+    let key = letter.key.clone();
+    match writer.raw(topic.name, key, original, headers, with.rules)? {
+        Ok(()) => done(Outcome::Sent, 1, ""),
+        Err(rejection) => done(Outcome::Refused, 0, &rejection.text),
+    }
 }
 
 /// Reads a line of a file again.
 fn line(
+    with: &Replay<'_>,
     letter: &DeadLetter,
     path: &str,
     position: Position,
@@ -366,7 +374,11 @@ fn line(
             ));
         }
     };
-    let mut out = Out::default();
+    let mut out = Out {
+        rules: with.rules.clone(),
+        received_ms: wall_time_ms(),
+        ..Out::default()
+    };
     if let Err(refusal) = parser
         .unit(original, position, &mut out)
         .and_then(|()| parser.flush(&mut out))
@@ -388,8 +400,18 @@ fn line(
         run_id: &run_id,
         replay_of: Some(&id),
     };
-    for event in &out.events {
-        writer.event(event)?;
+    let mut sent = 0;
+    for event in std::mem::take(&mut out.events) {
+        match writer.event(&event, with.rules)? {
+            Ok(()) => sent += 1,
+            Err(rejection) => out.rejects.push(Reject {
+                class: rejection.class,
+                text: rejection.text,
+                topic: letter.topic.clone(),
+                position,
+                original: original.to_vec(),
+            }),
+        }
     }
     for reject in &out.rejects {
         writer.dead_letter(reject, &origin)?;
@@ -407,7 +429,7 @@ fn line(
     Ok(Replayed {
         id: id.clone(),
         outcome,
-        sent: out.events.len() as u64,
+        sent,
         text,
     })
 }

@@ -14,6 +14,46 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::sync::Arc;
 
+/// How far before a run's last step its last validation may lie, as a share of its steps, to stand for the run's end: a loss
+/// falls by less than a tenth of this meanwhile.
+pub const VALIDATION_LAG_SHARE_MAX: f64 = 0.01;
+
+/// On which text a loss was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LossKind {
+    /// Text that was held out.
+    Validation,
+    /// The text that the run was trained on at that moment.
+    Training,
+}
+
+impl LossKind {
+    /// As SQL and fits call it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Training => "training",
+        }
+    }
+}
+
+/// The loss that belongs to all the tokens that a run has seen: the validation loss of its end, else the training loss. An
+/// earlier validation belongs to fewer tokens, and is none.
+#[must_use]
+pub fn final_loss(row: &ExperimentRow) -> Option<(f64, LossKind)> {
+    let is_of_the_end = match (row.steps, row.validation_loss_step) {
+        (Some(steps), Some(step)) => {
+            steps.saturating_sub(step) as f64 <= VALIDATION_LAG_SHARE_MAX * steps as f64
+        }
+        _ => false,
+    };
+    match row.validation_loss_last.filter(|_| is_of_the_end) {
+        Some(loss) => Some((loss, LossKind::Validation)),
+        None => row.loss_last.map(|loss| (loss, LossKind::Training)),
+    }
+}
+
 /// Rows of a window: columns `run_id, n, d, loss, weight`.
 ///
 /// # Errors
@@ -126,8 +166,9 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("steps", "steps"),
     (
         "loss",
-        "final loss, nats a token: validation before training",
+        "loss at the end, nats a token: the validation loss where it is of the last 1 % of the steps, else the training loss",
     ),
+    ("loss_kind", "validation or training: which of them loss is"),
     ("loss_train", "last training loss"),
     ("loss_validation", "last validation loss"),
     ("context_length_tokens", "context"),
@@ -183,9 +224,10 @@ fn table(rows: &[ExperimentRow]) -> Result<RecordBatch, String> {
         ("width", long(&|row| row.model.width)),
         ("tokens", long(&|row| row.tokens)),
         ("steps", long(&|row| row.steps)),
+        ("loss", float(&|row| final_loss(row).map(|(loss, _)| loss))),
         (
-            "loss",
-            float(&|row| row.validation_loss_last.or(row.loss_last)),
+            "loss_kind",
+            text(&|row| final_loss(row).map(|(_, kind)| kind.as_str().to_owned())),
         ),
         ("loss_train", float(&|row| row.loss_last)),
         ("loss_validation", float(&|row| row.validation_loss_last)),
@@ -246,8 +288,10 @@ mod tests {
             run_id: run_id.to_owned(),
             status,
             tokens: Some(1000),
+            steps: Some(1000),
             loss_last: Some(3.0),
             validation_loss_last: Some(2.5),
+            validation_loss_step: Some(1000),
             model: ModelConfig {
                 parameters_total: Some(100.0),
                 ..ModelConfig::default()
@@ -273,6 +317,32 @@ mod tests {
             (found[0].parameters, found[0].tokens, found[0].loss),
             (100.0, 1000.0, 2.5)
         );
+    }
+
+    /// D counts the tokens of the whole run: a loss from its middle does not belong to it.
+    #[test]
+    fn a_validation_counts_where_it_is_of_the_end() {
+        let of = |validation_loss_step, loss_last| {
+            final_loss(&ExperimentRow {
+                validation_loss_step,
+                loss_last,
+                ..row("a", RunStatus::Finished, &[])
+            })
+        };
+        let (validation, training) = (LossKind::Validation, LossKind::Training);
+        assert_eq!(of(Some(1000), Some(3.0)), Some((2.5, validation)));
+        assert_eq!(of(Some(990), Some(3.0)), Some((2.5, validation)));
+        assert_eq!(of(Some(989), Some(3.0)), Some((3.0, training)));
+        assert_eq!(of(Some(500), Some(3.0)), Some((3.0, training)));
+        assert_eq!(of(None, Some(3.0)), Some((3.0, training)));
+        assert_eq!(of(Some(500), None), None);
+        let early = ExperimentRow {
+            validation_loss_step: Some(500),
+            ..row("a", RunStatus::Finished, &[])
+        };
+        let found = observations(&[early], &window_sql("loss_kind = 'training'"), 1 << 26);
+        let found = found.expect("valid SQL");
+        assert_eq!((found.len(), found[0].loss), (1, 3.0));
     }
 
     #[test]

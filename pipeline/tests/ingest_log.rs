@@ -340,6 +340,7 @@ fn dead_letters_are_listed_and_replayed() {
         registry: &bench.registry,
         identity: &bench.identity,
         recipient: &bench.options.recipient,
+        rules: &bench.options.rules,
         app_id: "cairn",
     };
     let done = deadletter::replay(&with, &found).expect("it works");
@@ -395,6 +396,7 @@ fn a_record_of_the_log_is_replayed_as_it_was() {
         registry: &bench.registry,
         identity: &bench.identity,
         recipient: &bench.options.recipient,
+        rules: &bench.options.rules,
         app_id: "cairn",
     };
     let done = deadletter::replay(&with, &[letter, inner]).expect("it works");

@@ -165,7 +165,10 @@ fn evaluation(event: &EvalResult) -> Result<(), Rejection> {
     if let Some(value) = event.value {
         finite("value", value)?;
     }
-    if event.value_state != NumberState::Finite {
+    if matches!(
+        event.value_state,
+        NumberState::Nan | NumberState::PositiveInfinity | NumberState::NegativeInfinity
+    ) {
         return Err(Rejection::new(
             "not_finite",
             format!(

@@ -42,7 +42,7 @@ enum Action {
 
 impl Deadletter {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let (config, place) = global.open()?;
+        let (config, place) = global.look()?;
         let identity = |named: Option<PathBuf>| {
             let file = named.unwrap_or_else(|| PathBuf::from(&config.deadletter.identity));
             let wrong = |message: String| {
@@ -129,6 +129,7 @@ impl Deadletter {
                     identity: &identity(file)?,
                     recipient: &recipient,
                     app_id: &config.log.app_id,
+                    rules: &config.admit,
                 };
                 let replayed = deadletter::replay(&with, &letters).map_err(failure)?;
                 let mut exit = 0;

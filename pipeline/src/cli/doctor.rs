@@ -52,7 +52,10 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
         let exit = result.as_ref().err().map_or(0, |failure| failure.exit);
         checks.push(Check {
             name,
-            result: result.map_err(|failure| (failure.message, failure.remedy)),
+            result: result.map_err(|failure| {
+                let detail = format!("{} ({})", failure.message, failure.place);
+                (detail, failure.remedy)
+            }),
         });
         exit
     };
@@ -66,7 +69,18 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
         }
         Err(failure) => return add("configuration", Err(failure)),
     };
-    let key = super::init::complete(&mut config).and_then(|()| {
+    let is_there = super::there_is_a_log(&config);
+    let is_new = is_there.is_err() && config.log.data.join("cairn.yaml").exists();
+    if let (Err(failure), false) = (&is_there, is_new) {
+        return add("log", Err(failure.clone()));
+    }
+    let key = super::init::find_identity(&mut config).and_then(|()| {
+        if config.deadletter.recipient.is_empty() && config.log.kafka.is_empty() {
+            return Ok("none yet: the first `cairn ingest` or `cairn run` makes it".to_owned());
+        }
+        if config.deadletter.recipient.is_empty() {
+            return Err(super::init::no_recipient());
+        }
         seal::seal(&config.deadletter.recipient, b"a test")
             .map(|_| config.deadletter.recipient.clone())
             .map_err(|error| {
@@ -80,6 +94,10 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
             })
     });
     let mut worst = add("dead letter key", key);
+    if is_new {
+        let detail = "none yet: the first `cairn ingest` or `cairn run` makes it".to_owned();
+        return worst.max(add("log", Ok(detail)));
+    }
     let place = match connect::open(&config.log) {
         Ok(place) => {
             let detail = match place.log.kind() {

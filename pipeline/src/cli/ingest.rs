@@ -50,6 +50,7 @@ impl Ingest {
             .map_err(|refusal| Failure::usage(refusal.0, "see `cairn ingest --help`"))?;
         options.tenant = self.tenant;
         options.app_id.clone_from(&config.log.app_id);
+        options.rules = config.admit;
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             drop(signal_hook::flag::register(signal, stop.clone()));
@@ -72,6 +73,7 @@ impl Ingest {
         bar.finish_and_clear();
         let summaries = summaries.map_err(failure)?;
         report(global, &summaries);
+        hint(&summaries);
         Ok(if summaries.iter().any(|summary| summary.rejected > 0) {
             3
         } else {
@@ -95,6 +97,9 @@ fn short(name: &str) -> &str {
 
 /// The recipient of dead letters.
 pub(super) fn recipient(text: &str) -> Result<Recipient, Failure> {
+    if text.is_empty() {
+        return Err(super::init::no_recipient());
+    }
     text.parse::<Recipient>().map_err(|error| {
         Failure::new(
             "seal",
@@ -132,17 +137,41 @@ pub(super) fn mapping(file: &Path) -> Result<Arc<Mapping>, Failure> {
 
 /// Why ingest stopped, as the command says it.
 pub(super) fn failure(error: IngestError) -> Failure {
+    let exit = error.exit_code();
     match error {
         IngestError::Fault(fault) => fault.into(),
-        other => {
-            let exit = other.exit_code();
-            Failure::new(
-                "ingest",
-                exit,
-                other.to_string(),
-                "ingest",
-                "what was committed stays; the same command goes on",
-            )
+        IngestError::Refused(why) => {
+            // A refusal says what, and behind the last semicolon what to do.
+            let (what, remedy) = why
+                .rsplit_once("; ")
+                .unwrap_or((&why, "`cairn ingest --help` shows what there is"));
+            Failure::usage(what, remedy)
+        }
+        IngestError::Unreadable { path, error } => Failure::new(
+            "unreadable",
+            exit,
+            error.to_string(),
+            path,
+            "check that it is there and may be read; what was committed stays",
+        ),
+        IngestError::Stopped => Failure::new(
+            "stopped",
+            exit,
+            "stopped on request",
+            "ingest",
+            "what was committed stays; the same command goes on",
+        ),
+    }
+}
+
+/// A file without one line of its format was most likely not of that format.
+fn hint(summaries: &[SourceSummary]) {
+    for summary in summaries {
+        if summary.read == 0 && summary.ignored > 0 && summary.skipped.is_none() {
+            eprintln!(
+                "cairn: {}: none of its {} lines is of format {}; leave out --format, or name another",
+                summary.source, summary.lines, summary.format
+            );
         }
     }
 }

@@ -32,6 +32,7 @@ impl Init {
             Some(file) => file,
             None => identity_path(data)?,
         };
+        let kept = identity_file.exists();
         let recipient = create(data, &identity_file)?;
         if global.is_json() {
             say(
@@ -39,65 +40,110 @@ impl Init {
             );
         } else {
             print(&format!(
-                "{}\n  configuration  {}\n  identity       {} (opens dead letters; keep it off the machines that run the pipeline)\n\
+                "{}\n  configuration  {}\n  recipient      {recipient} (dead letters are sealed for it)\n  identity       {} ({}opens dead letters; keep it off the machines that run the pipeline)\n\
                  Next: cairn ingest FILE…, cairn run\n",
                 data.display(),
                 file.display(),
-                identity_file.display()
+                identity_file.display(),
+                if kept { "kept from before; " } else { "" }
             ));
         }
         Ok(0)
     }
 }
 
-/// A recipient for dead letters where the configuration names none: the one that an earlier call made, or a new one.
+/// Names the identity and, where the configuration names no recipient, takes the identity's. Makes nothing.
 ///
 /// # Errors
-/// What cannot be written.
-pub fn complete(config: &mut Config) -> Result<(), Failure> {
-    let identity_file = if config.deadletter.identity.is_empty() {
-        identity_path(&config.log.data)?
-    } else {
-        PathBuf::from(&config.deadletter.identity)
-    };
-    config.deadletter.identity = identity_file.display().to_string();
-    if !config.deadletter.recipient.is_empty() {
-        return Ok(());
+/// An identity that is there and cannot be read.
+pub fn find_identity(config: &mut Config) -> Result<(), Failure> {
+    if config.deadletter.identity.is_empty() {
+        match identity_path(&config.log.data) {
+            Ok(file) => config.deadletter.identity = file.display().to_string(),
+            // Whoever needs it says so.
+            Err(_) => return Ok(()),
+        }
     }
-    config.deadletter.recipient = if identity_file.exists() {
-        let text = std::fs::read_to_string(&identity_file)
-            .map_err(|error| cannot(&identity_file, &error))?;
-        let identity = seal::Identity::from_file(&text).map_err(|error| {
-            Failure::new(
-                "identity",
-                2,
-                error.to_string(),
-                identity_file.display().to_string(),
-                "name the right file with deadletter.identity",
-            )
-        })?;
-        identity.recipient()
-    } else {
-        create(&config.log.data, &identity_file)?
-    };
+    let file = Path::new(&config.deadletter.identity);
+    if config.deadletter.recipient.is_empty() && file.exists() {
+        config.deadletter.recipient = read(file)?.recipient();
+    }
     Ok(())
 }
 
-/// Where the identity of a data directory is kept: with the user, under a name made of the directory's own.
+/// A recipient for dead letters where the configuration names none: the one that an earlier call made, or a new one. A cluster
+/// is fed by several machines that must seal for the same recipient and must not hold the identity (DESIGN §3.5): there
+/// none is made up.
+///
+/// # Errors
+/// What cannot be written, or that a cluster's recipient was not said.
+pub fn complete(config: &mut Config) -> Result<(), Failure> {
+    let is_said = !config.deadletter.recipient.is_empty();
+    find_identity(config)?;
+    if is_said {
+        return Ok(());
+    }
+    let is_found = !config.deadletter.recipient.is_empty();
+    if !config.log.kafka.is_empty() {
+        return if is_found {
+            Ok(())
+        } else {
+            Err(no_recipient())
+        };
+    }
+    let identity_file = match config.deadletter.identity.as_str() {
+        "" => identity_path(&config.log.data)?,
+        file => PathBuf::from(file),
+    };
+    config.deadletter.recipient = create(&config.log.data, &identity_file)?;
+    config.deadletter.identity = identity_file.display().to_string();
+    Ok(())
+}
+
+/// Nobody has said for whom dead letters are sealed.
+pub(super) fn no_recipient() -> Failure {
+    Failure::new(
+        "config",
+        2,
+        "it is not set: for whom are dead letters sealed?",
+        "deadletter.recipient",
+        "run `cairn init` once where the key may lie, and name its recipient on every machine (CAIRN_DEADLETTER_RECIPIENT)",
+    )
+}
+
+fn read(identity_file: &Path) -> Result<seal::Identity, Failure> {
+    let text = std::fs::read_to_string(identity_file).map_err(|error| {
+        Failure::new(
+            "identity",
+            2,
+            error.to_string(),
+            identity_file.display().to_string(),
+            "make it readable for this user, or name another with deadletter.identity",
+        )
+    })?;
+    seal::Identity::from_file(&text).map_err(|error| {
+        Failure::new(
+            "identity",
+            2,
+            error.to_string(),
+            identity_file.display().to_string(),
+            "name the right file with deadletter.identity",
+        )
+    })
+}
+
+/// Where the identity of a data directory is kept: with the user, under a name made of the directory's own. No two directories
+/// have the same: `/` becomes `_`, and what is neither a letter, a digit nor `-` becomes `.XX`.
 fn identity_path(data: &Path) -> Result<PathBuf, Failure> {
     let absolute = std::path::absolute(data).map_err(|error| cannot(data, &error))?;
-    let name: String = absolute
-        .display()
-        .to_string()
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let mut name = String::new();
+    for byte in absolute.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' => name.push('_'),
+            b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => name.push(char::from(*byte)),
+            _ => name.push_str(&format!(".{byte:02x}")),
+        }
+    }
     let home = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))
@@ -113,15 +159,21 @@ fn identity_path(data: &Path) -> Result<PathBuf, Failure> {
     Ok(home.join("cairn").join(format!("identity{name}.txt")))
 }
 
-/// Writes key and configuration; answers with the recipient.
+/// Writes key and configuration where they are not there yet; answers with the recipient. A key that is there is kept: what was
+/// sealed for it can still be opened, though the directory was removed.
 fn create(data: &Path, identity_file: &Path) -> Result<String, Failure> {
     std::fs::create_dir_all(data).map_err(|error| cannot(data, &error))?;
-    let identity = seal::new_identity();
-    if let Some(parent) = identity_file.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| cannot(parent, &error))?;
-    }
-    write_private(identity_file, &identity.to_file())
-        .map_err(|error| cannot(identity_file, &error))?;
+    let identity = if identity_file.exists() {
+        read(identity_file)?
+    } else {
+        let identity = seal::new_identity();
+        if let Some(parent) = identity_file.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| cannot(parent, &error))?;
+        }
+        write_private(identity_file, &identity.to_file())
+            .map_err(|error| cannot(identity_file, &error))?;
+        identity
+    };
     let recipient = identity.recipient();
     let file = data.join("cairn.yaml");
     if !file.exists() {

@@ -21,6 +21,7 @@ mod verdicts;
 use crate::config::{Config, ConfigError};
 use crate::connect::{self, Place};
 use cairn_bus::Fault;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,9 +57,9 @@ pub struct Global {
     /// Answer as NDJSON on standard output
     #[arg(long, global = true)]
     json: bool,
-    /// What to log: error, warn, info, debug, or directives
-    #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
-    log: String,
+    /// What to log: off, error, warn, info, debug, or directives; warn for `run`, off for the others
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -162,17 +163,48 @@ impl From<Fault> for Failure {
 /// The answer of a command: its exit status.
 pub type Outcome = Result<u8, Failure>;
 
+/// Wrong usage on one line: what clap says, without its pages.
+fn misused(error: &clap::Error) -> Failure {
+    let said = error.render().to_string();
+    let mut parts = said.split("\n\n").map(|part| {
+        let lines: Vec<&str> = part.lines().map(str::trim).collect();
+        lines.join(" ")
+    });
+    let message = parts.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let tip = parts
+        .find_map(|part| part.strip_prefix("tip: ").map(str::to_owned))
+        .map(|tip| format!("{tip}; "))
+        .unwrap_or_default();
+    Failure::usage(message, format!("{tip}`cairn help` shows what there is"))
+}
+
 /// Parses the command line, does the work, says what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        Err(error) if error.use_stderr() => {
+            // It could not be parsed, so that the flag is looked for where it was written.
+            let is_json = std::env::args_os().any(|argument| argument == "--json");
+            if !is_json && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                drop(error.print());
+                return ExitCode::from(2);
+            }
+            return failed(&misused(&error), is_json);
+        }
+        Err(page) => {
+            drop(page.print());
+            return ExitCode::from(0);
         }
     };
-    crate::logging::init(&cli.global.log);
+    // Only a process that stays has something to tell besides its answer: the line of an error says what a command met.
+    let level = match (&cli.global.log, &cli.command) {
+        (Some(level), _) => level,
+        (None, Command::Run(_)) => "warn",
+        (None, _) => "off",
+    };
+    crate::logging::init(level);
     let global = cli.global;
     let outcome = match cli.command {
         Command::Init(command) => command.run(&global),
@@ -189,22 +221,26 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(exit) => ExitCode::from(exit),
-        Err(failure) => {
-            if global.json {
-                let Failure {
-                    code,
-                    message,
-                    place,
-                    remedy,
-                    ..
-                } = &failure;
-                let error = serde_json::json!({"error": {"code": code, "message": message, "where": place, "remedy": remedy}});
-                println!("{error}");
-            }
-            eprintln!("cairn: {failure}");
-            ExitCode::from(failure.exit)
-        }
+        Err(failure) => failed(&failure, global.json),
     }
+}
+
+/// Says what went wrong: one line for people, and one for scripts that asked for it.
+fn failed(failure: &Failure, is_json: bool) -> ExitCode {
+    if is_json {
+        let Failure {
+            code,
+            message,
+            place,
+            remedy,
+            ..
+        } = failure;
+        say(
+            &serde_json::json!({"error": {"code": code, "message": message, "where": place, "remedy": remedy}}),
+        );
+    }
+    eprintln!("cairn: {failure}");
+    ExitCode::from(failure.exit)
 }
 
 impl Global {
@@ -248,7 +284,19 @@ impl Global {
         Ok(Config::load(file, std::env::vars(), &flags)?)
     }
 
-    /// The configuration and the log that it names, topics in place where the log is embedded.
+    /// The configuration and the log that it names, for commands that only look: nothing is made where nothing is.
+    ///
+    /// # Errors
+    /// What keeps it from being opened; a directory that holds no log is one of these.
+    pub fn look(&self) -> Result<(Config, Place), Failure> {
+        let mut config = self.load()?;
+        there_is_a_log(&config)?;
+        init::find_identity(&mut config)?;
+        let place = connect::open(&config.log)?;
+        Ok((config, place))
+    }
+
+    /// The configuration and the log that it names, topics in place where the log is embedded, and somebody to seal for.
     ///
     /// # Errors
     /// What keeps it from being opened.
@@ -261,6 +309,21 @@ impl Global {
         }
         Ok((config, place))
     }
+}
+
+/// Refuses a directory in which nobody has put a log: a typing error more often than not.
+fn there_is_a_log(config: &Config) -> Result<(), Failure> {
+    let file = config.log.data.join("log.sqlite");
+    if !config.log.kafka.is_empty() || file.exists() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "no_log",
+        2,
+        "there is no log",
+        config.log.data.display().to_string(),
+        "name the directory with --data; `cairn ingest` and `cairn run` make one where there is none",
+    ))
 }
 
 /// Prints one line of an NDJSON answer. A closed pipe ends the process quietly, as `head` expects.

@@ -2,9 +2,13 @@
 
 use super::table::Table;
 use super::{Failure, Global, Outcome, print, say};
+use crate::config::Config;
+use crate::connect::Place;
 use crate::gateway;
 use crate::metrics::Metrics;
 use crate::runtime::service::{Drained, Service};
+use crate::runtime::task::kinds;
+use cairn_bus::{Fault, Membership};
 use clap::Args;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +44,7 @@ impl Run {
             &config,
             place.clone(),
             metrics.clone(),
-            self.instance_id,
+            self.instance_id.clone(),
             &self.only,
         )?;
         if self.drain {
@@ -48,7 +52,15 @@ impl Run {
                 Duration::from_secs(self.timeout_s.unwrap_or(config.runtime.drain_timeout_s));
             let drained = service.drain(timeout)?;
             report(global, &drained);
-            return Ok(0);
+            if drained.lag == 0 {
+                return Ok(0);
+            }
+            eprintln!(
+                "cairn: {} records are left after {} s (drain); run it again, or give it longer with --timeout-s",
+                drained.lag,
+                timeout.as_secs()
+            );
+            return Ok(4);
         }
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
@@ -62,12 +74,40 @@ impl Run {
                 )
             })?;
         }
-        let gateway = gateway::start(&config, &place, metrics, service.ready.clone())?;
+        let ready = service.ready.clone();
+        let gateway = gateway::start(&config, &place, metrics, ready, &self.instance_id)
+            .map_err(|failure| self.held(&config, &place).unwrap_or(failure))?;
         let result = service.run(&stop);
         stop.store(true, Ordering::Relaxed);
         drop(gateway);
         result?;
         Ok(0)
+    }
+}
+
+impl Run {
+    /// Who holds the directory, where somebody does: an address that is taken may be that one's gateway's, and freeing it would
+    /// not help. The sessions that tell are never used.
+    fn held(&self, config: &Config, place: &Place) -> Option<Failure> {
+        if place.log.kind() != "embedded" {
+            return None;
+        }
+        kinds(config)
+            .into_iter()
+            .filter(|kind| self.only.is_empty() || self.only.iter().any(|name| name == kind.name))
+            .find_map(|kind| {
+                let who = Membership {
+                    operator: kind.name.to_owned(),
+                    group: format!("{}.{}", config.log.app_id, kind.name),
+                    instance: self.instance_id.clone(),
+                    thread: 0,
+                    topics: kind.inputs,
+                };
+                match place.log.open(who) {
+                    Err(fault @ Fault::Fenced(_)) => Some(fault.into()),
+                    _ => None,
+                }
+            })
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Tail {
 
 impl Tail {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let (_, place) = global.open()?;
+        let (_, place) = global.look()?;
         let topics = place.log.topics()?;
         if !topics.contains_key(&self.topic) {
             let nearest = topics

@@ -91,7 +91,9 @@ fn list(global: &Global) -> Outcome {
 }
 
 fn apply(global: &Global) -> Outcome {
-    let (config, place) = global.open()?;
+    // No key is needed to create topics, and a machine that administers a cluster need not have one.
+    let config = global.load()?;
+    let place = connect::open(&config.log)?;
     let created = connect::ensure_topics(&place, &config.log, &config.runtime.tenants)?;
     let mut subjects = 0;
     for topic in cairn_topics::catalogue() {
@@ -128,8 +130,7 @@ fn apply(global: &Global) -> Outcome {
 }
 
 fn diff(global: &Global) -> Outcome {
-    let config = global.load()?;
-    let place = connect::open(&config.log)?;
+    let (config, place) = global.look()?;
     let wanted = connect::wanted_topics(&config.log, &config.runtime.tenants);
     let found = place.log.topics()?;
     let mut differences = Vec::new();
@@ -156,6 +157,16 @@ fn diff(global: &Global) -> Outcome {
                             state.cleanup, spec.cleanup
                         ),
                         "alter the topic's configuration",
+                    ));
+                }
+                if state.max_message_bytes < spec.max_message_bytes {
+                    differences.push((
+                        spec.name.clone(),
+                        format!(
+                            "records of {} bytes at most, the catalogue says {}",
+                            state.max_message_bytes, spec.max_message_bytes
+                        ),
+                        "set max.message.bytes, or larger records stop whoever writes them",
                     ));
                 }
                 if state.append_time != spec.append_time {

@@ -3,6 +3,7 @@
 use super::looks::Look;
 use super::table::{Table, number};
 use super::{Failure, Global, Outcome, print, say};
+use cairn_avro::record::Verdict;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ pub struct Verdicts {
 
 impl Verdicts {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let (_, place) = global.open()?;
+        let (_, place) = global.look()?;
         let mut look = Look::new(&place)?;
         let verdicts: Vec<Value> = all(&mut look)?
             .into_iter()
@@ -41,7 +42,7 @@ impl Verdicts {
 pub(super) fn all(look: &mut Look) -> Result<Vec<Value>, Failure> {
     let mut found = Vec::new();
     look.all("breaker.verdicts", |look, record| {
-        let value = look.value(&record);
+        let value = whole(look.value(&record));
         found.push((
             value["run_id"].as_str().unwrap_or_default().to_owned(),
             record.partition,
@@ -52,6 +53,13 @@ pub(super) fn all(look: &mut Look) -> Result<Vec<Value>, Failure> {
     })?;
     found.sort_by(|a, b| (&a.0, a.1, a.2).cmp(&(&b.0, b.1, b.2)));
     Ok(found.into_iter().map(|(.., value)| value).collect())
+}
+
+/// The contract's JSON leaves out what has its default; a script reads every member, whatever its value.
+fn whole(value: Value) -> Value {
+    serde_json::from_value::<Verdict>(value.clone())
+        .and_then(|verdict| serde_json::to_value(&verdict))
+        .unwrap_or(value)
 }
 
 /// A verdict as scripts read it.

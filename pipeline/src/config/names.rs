@@ -133,6 +133,17 @@ pub(super) fn set(
             ),
         })?,
     };
+    put(tree, path, value);
+    Ok(())
+}
+
+/// What a path names.
+pub(super) fn at<'t>(tree: &'t Value, path: &str) -> Option<&'t Value> {
+    path.split('.').try_fold(tree, |slot, part| slot.get(part))
+}
+
+/// Puts a value where a path of the defaults leads.
+pub(super) fn put(tree: &mut Value, path: &str, value: Value) {
     let mut slot = tree;
     for part in path.split('.') {
         slot = slot
@@ -140,7 +151,6 @@ pub(super) fn set(
             .expect("the tree has what the defaults have");
     }
     *slot = value;
-    Ok(())
 }
 
 /// A value on one line.

@@ -6,17 +6,20 @@
 
 use crate::config::Config;
 use crate::connect::Place;
-use crate::metrics::Metrics;
-use crate::metrics::wall_time_ms;
+use crate::ingest::format::{self, Position, Reject};
+use crate::ingest::{Origin, Sealer, fits};
+use crate::metrics::{Metrics, wall_time_ms};
 use crate::runtime::encode::Encoder;
+use crate::seal::Recipient;
 use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cairn_bus::{Fault, Membership, Offsets, Outgoing, Session};
-use cairn_operators::admit::{self, Rejection};
-use cairn_operators::operator::{Dead, Origin, Output, Place as LogPlace};
+use cairn_bus::{Fault, Membership, Offsets, Outgoing, Session, TopicState};
+use cairn_operators::admit::{self, Received, Rejection};
+use cairn_topics::handle::DEADLETTER;
 use cairn_topics::{ingress_name, run_key};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tokio::sync::oneshot;
@@ -25,6 +28,8 @@ use tokio::sync::oneshot;
 const QUEUE_MAX: usize = 64;
 /// Most faults named in one answer.
 const FAULTS_MAX: usize = 20;
+/// Whose events they are, until the gateway knows its callers.
+const TENANT: &str = cairn_topics::DEFAULT_TENANT;
 
 struct Request {
     body: Bytes,
@@ -37,7 +42,8 @@ struct Request {
 struct Taken {
     accepted: u64,
     rejected: u64,
-    faults: Vec<(usize, Rejection)>,
+    /// Line and what is wrong with it.
+    faults: Vec<(u64, Rejection)>,
 }
 
 /// The way to the writer's thread.
@@ -96,14 +102,15 @@ fn unavailable(why: &str) -> Response {
 }
 
 /// Starts the writer's thread; it opens its session with the first request.
-pub(super) fn start(config: &Config, place: &Place) -> Inbox {
+pub(super) fn start(config: &Config, place: &Place, instance: &str) -> Inbox {
     let (inbox, requests) = sync_channel(QUEUE_MAX);
-    let (config, place) = (config.clone(), place.clone());
+    let (config, place, instance) = (config.clone(), place.clone(), instance.to_owned());
     // The session is opened on the writer's thread and never leaves it.
     std::thread::spawn(move || {
         Writer {
             config,
             place,
+            instance,
             open: None,
         }
         .work(&requests)
@@ -114,7 +121,16 @@ pub(super) fn start(config: &Config, place: &Place) -> Inbox {
 struct Writer {
     config: Config,
     place: Place,
-    open: Option<(Box<dyn Session>, Encoder)>,
+    instance: String,
+    open: Option<Open>,
+}
+
+/// A session, and what records are made with while it lasts.
+struct Open {
+    session: Box<dyn Session>,
+    encoder: Encoder,
+    recipient: Recipient,
+    topics: BTreeMap<String, TopicState>,
 }
 
 impl Writer {
@@ -130,104 +146,161 @@ impl Writer {
         }
     }
 
+    fn open(&self) -> Result<Open, Fault> {
+        let session = self.place.log.open(Membership {
+            operator: "gateway".to_owned(),
+            group: format!("{}.gateway", self.config.log.app_id),
+            // Stable, never random (DESIGN §3.1): after a kill it fences what it left open, and nobody else's.
+            instance: self.instance.clone(),
+            thread: 0,
+            topics: Vec::new(),
+        })?;
+        let topics = self.place.log.topics()?;
+        let encoder = Encoder::new(
+            self.place.registry.clone(),
+            &topics,
+            &self.config.deadletter,
+            Arc::new(Metrics::new()),
+        )?;
+        let recipient = self
+            .config
+            .deadletter
+            .recipient
+            .parse()
+            .map_err(|error: crate::seal::SealError| unsealable(error))?;
+        Ok(Open {
+            session,
+            encoder,
+            recipient,
+            topics,
+        })
+    }
+
     fn write(&mut self, body: &[u8], traceparent: Option<&str>) -> Result<Taken, Fault> {
         if self.open.is_none() {
-            let session = self.place.log.open(Membership {
-                operator: "gateway".to_owned(),
-                group: format!("{}.gateway", self.config.log.app_id),
-                instance: format!("{}", std::process::id()),
-                thread: 0,
-                topics: Vec::new(),
-            })?;
-            let topics = self.place.log.topics()?;
-            let metrics = Arc::new(Metrics::new());
-            let encoder = Encoder::new(
-                self.place.registry.clone(),
-                &topics,
-                &self.config.deadletter,
-                metrics,
-            )?;
-            self.open = Some((session, encoder));
+            self.open = Some(self.open()?);
         }
-        let Some((session, encoder)) = &mut self.open else {
+        let Some(open) = &mut self.open else {
             return Err(Fault::Unknown("no session".to_owned()));
         };
+        let judged = Judged {
+            config: &self.config,
+            recipient: &open.recipient,
+            encoder: &open.encoder,
+            topics: &open.topics,
+            traceparent,
+        };
         let mut taken = Taken::default();
-        for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        let mut byte = 0;
+        for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
+            let position = Position { line: number, byte };
+            byte += line.len() as u64 + 1;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            match event(encoder, line, traceparent) {
+            match judged.event(line)? {
                 Ok(record) => {
                     taken.accepted += 1;
-                    session.send(record?)?;
+                    open.session.send(record)?;
                 }
                 Err(fault) => {
                     taken.rejected += 1;
-                    session.send(dead(encoder, line, number + 1, &fault)?)?;
+                    open.session.send(judged.dead(line, position, &fault)?)?;
                     if taken.faults.len() < FAULTS_MAX {
-                        taken.faults.push((number + 1, fault));
+                        taken.faults.push((number, fault));
                     }
                 }
             }
         }
-        session.commit(&Offsets::new())?;
+        open.session.commit(&Offsets::new())?;
         Ok(taken)
     }
 }
 
-fn event(
-    encoder: &Encoder,
-    line: &[u8],
-    traceparent: Option<&str>,
-) -> Result<Result<Outgoing, Fault>, Rejection> {
-    let mut parsed = cairn_avro::json::line(line)
-        .map_err(|fault| Rejection::new(fault.class.code(), fault.text))?;
-    admit::check(parsed.topic, &mut parsed.payload)?;
-    let tenant = cairn_topics::DEFAULT_TENANT;
-    let key = run_key(tenant, parsed.payload.run_id());
-    Ok(encoder
-        .payload(&ingress_name(tenant, parsed.topic), &key, &parsed.payload)
-        .map(|mut record| {
-            if let Some(event_id) = parsed.event_id {
-                record
-                    .headers
-                    .push(("event_id".to_owned(), event_id.into_bytes()));
-            }
-            if let Some(traceparent) = traceparent {
-                record
-                    .headers
-                    .push(("traceparent".to_owned(), traceparent.as_bytes().to_vec()));
-            }
-            record
-        }))
+/// Lines of one request, with what it takes to judge and to keep them.
+struct Judged<'a> {
+    config: &'a Config,
+    recipient: &'a Recipient,
+    encoder: &'a Encoder,
+    topics: &'a BTreeMap<String, TopicState>,
+    traceparent: Option<&'a str>,
 }
 
-fn dead(
-    encoder: &Encoder,
-    line: &[u8],
-    number: usize,
-    fault: &Rejection,
-) -> Result<Outgoing, Fault> {
-    let dead = Dead {
-        tenant: cairn_topics::DEFAULT_TENANT.to_owned(),
-        class: fault.class,
-        text: format!("line {number} of a request: {}", fault.text),
-        topic: "telemetry.training".to_owned(),
-        original: Some(line.to_vec()),
-        event_id: None,
-        origin: Some(Box::new(Origin {
-            place: LogPlace {
-                topic: "http".to_owned(),
-                partition: 0,
-                offset: 0,
-            },
-            append_time_ms: wall_time_ms(),
-            key: None,
-            value: None,
-            headers: Vec::new(),
-        })),
-    };
-    encoder.output("gateway", &Output::Dead(dead), None)
+impl Judged<'_> {
+    /// The record of a line, or why it can never be one; a fault where it cannot be told now.
+    fn event(&self, line: &[u8]) -> Result<Result<Outgoing, Rejection>, Fault> {
+        let rules = &self.config.admit;
+        let parsed = match cairn_avro::json::line(line) {
+            Ok(parsed) => parsed,
+            Err(fault) => return Ok(Err(Rejection::new(fault.class.code(), fault.text))),
+        };
+        let received = Received {
+            family_topic: parsed.topic,
+            source: None,
+            size_bytes: None,
+            time_ms: wall_time_ms(),
+        };
+        let payload = match admit::judge(rules, &received, Ok(parsed.payload)) {
+            Ok(payload) => payload,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let topic = ingress_name(TENANT, parsed.topic);
+        let key = run_key(TENANT, payload.run_id());
+        let mut record = self.encoder.payload(&topic, &key, &payload)?;
+        let mut header = |name: &str, value: &str| {
+            record
+                .headers
+                .push((name.to_owned(), value.as_bytes().to_vec()));
+        };
+        if let Some(event_id) = &parsed.event_id {
+            header("event_id", event_id);
+        }
+        if let Some(traceparent) = self.traceparent {
+            header("traceparent", traceparent);
+        }
+        let most = self
+            .topics
+            .get(&topic)
+            .map_or(usize::MAX, |state| state.max_message_bytes as usize);
+        Ok(fits(rules, &record, most).map(|()| record))
+    }
+
+    /// The dead letter of a line: headed for the topic that it names, replayed as the line that it is.
+    fn dead(&self, line: &[u8], position: Position, fault: &Rejection) -> Result<Outgoing, Fault> {
+        let topic =
+            format::topic_of(line).unwrap_or_else(|| cairn_avro::json::DEFAULT_TOPIC.to_owned());
+        let reject = Reject {
+            class: fault.class,
+            text: format!("line {} of a request: {}", position.line, fault.text),
+            topic,
+            position,
+            original: line.to_vec(),
+        };
+        let origin = Origin {
+            path: "POST /v1/events",
+            format: "jsonl",
+            run_id: "",
+            replay_of: None,
+        };
+        let sealer = Sealer {
+            tenant: TENANT,
+            operator: "gateway",
+            recipient: self.recipient,
+            excerpt_chars_max: self.config.deadletter.excerpt_chars_max,
+            traceparent: self.traceparent,
+        };
+        let letter = sealer.letter(&reject, &origin).map_err(unsealable)?;
+        let key = run_key(TENANT, &letter.deadletter_id);
+        self.encoder.avro(DEADLETTER.name, TENANT, &key, &letter)
+    }
 }
+
+fn unsealable(error: impl std::fmt::Display) -> Fault {
+    Fault::Config(format!(
+        "deadletter.recipient: {error}; `cairn init` makes a new key"
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ pub struct Gateway {
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
-/// Starts the gateway; none when it is turned off.
+/// Starts the gateway of this instance; none when it is turned off.
 ///
 /// # Errors
 /// An address that cannot be listened at.
@@ -46,6 +46,7 @@ pub fn start(
     place: &Place,
     metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
+    instance: &str,
 ) -> Result<Option<Gateway>, Failure> {
     let listen = &config.gateway.listen;
     if listen == "off" {
@@ -67,7 +68,7 @@ pub fn start(
         metrics,
         ready,
         store: place.store.clone(),
-        events: events::start(config, place),
+        events: events::start(config, place, instance),
         body_bytes_max: config.gateway.body_bytes_max,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

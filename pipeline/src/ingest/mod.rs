@@ -23,11 +23,14 @@ pub mod source;
 mod units;
 mod writer;
 
-pub(crate) use writer::{FORMAT_HEADER, Origin, REPLAY_HEADER, RUN_HEADER, Writer};
+pub(crate) use writer::{
+    FORMAT_HEADER, Origin, REPLAY_HEADER, RUN_HEADER, Sealer, Writer, fits,
+};
 
 use crate::seal::Recipient;
 use cairn_avro::record::RunConfig;
 use cairn_bus::{Fault, Log, SchemaRegistry};
+use cairn_operators::admit::AdmitRules;
 use format::mapped::Mapping;
 use format::{HEAD_BYTES, Refusal};
 use serde::Serialize;
@@ -87,6 +90,8 @@ pub struct Options {
     pub recipient: Recipient,
     /// Prefix of groups, `cairn`.
     pub app_id: String,
+    /// What `admit` will let in: what is rejected here is rejected for good.
+    pub rules: AdmitRules,
     /// Sizes of transactions.
     pub limits: Limits,
 }
@@ -106,6 +111,7 @@ impl Options {
             traceparent: None,
             recipient,
             app_id: "cairn".to_owned(),
+            rules: AdmitRules::default(),
             limits: Limits::default(),
         }
     }
@@ -296,8 +302,8 @@ fn look(place: &dyn Place, source: &Found, options: &Options) -> Result<run::Tol
 /// Tells the format of a head.
 fn told(head: &[u8], source: &Found, options: &Options) -> Result<run::Told, IngestError> {
     let refused = |refusal: Refusal| IngestError::Refused(format!("{}: {refusal}", source.name));
-    match &options.format {
-        _ if head.iter().all(u8::is_ascii_whitespace) => Ok(run::Told::Empty),
+    let told = match &options.format {
+        _ if head.iter().all(u8::is_ascii_whitespace) => return Ok(run::Told::Empty),
         Some(name) => {
             // `jsonl` with a mapping is the table, not the contract
             let name = if options.mapping.is_some() && name == "jsonl" {
@@ -305,10 +311,15 @@ fn told(head: &[u8], source: &Found, options: &Options) -> Result<run::Told, Ing
             } else {
                 name
             };
-            format::named(name).map(run::Told::Format).map_err(refused)
+            format::named(name)
         }
-        None => format::detect(head, options.mapping.is_some())
-            .map(run::Told::Format)
-            .map_err(refused),
+        None => format::detect(head, options.mapping.is_some()),
+    };
+    let format = told.map_err(refused)?;
+    if let Some(run_id) = &options.run_id {
+        format
+            .takes_run_id(head, run_id, options.mapping.as_deref())
+            .map_err(refused)?;
     }
+    Ok(run::Told::Format(format))
 }

@@ -10,9 +10,11 @@ use super::source::LINE_BYTES_MAX;
 use super::units::{Finish, Next, Units};
 use super::writer::{Origin, Writer};
 use super::{IngestError, Step};
+use crate::metrics::wall_time_ms;
 use cairn_avro::record::{IngestProgress, Payload};
 use cairn_avro::{hex, json};
-use cairn_operators::admit;
+use cairn_operators::admit::{self, Received, Rejection};
+use cairn_operators::operator::canonical;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -86,7 +88,11 @@ impl<'r, 'a> Reading<'r, 'a> {
         origin: Origin<'r>,
         progress: IngestProgress,
     ) -> Self {
-        let (covered, out, since) = (Covered::default(), Out::default(), Instant::now());
+        let (covered, since) = (Covered::default(), Instant::now());
+        let out = Out {
+            rules: ingest.options.rules.clone(),
+            ..Out::default()
+        };
         Self {
             ingest,
             writer,
@@ -121,7 +127,10 @@ impl<'r, 'a> Reading<'r, 'a> {
         let first = units.count;
         let mut committed = units.count;
         let finish = loop {
-            match units.next().map_err(Wrong::Io)? {
+            let next = units.next().map_err(Wrong::Io)?;
+            // after the wait: standard input may have been silent for hours
+            self.out.received_ms = wall_time_ms();
+            match next {
                 Next::Unit(position) => parser.unit(units.unit(), position, &mut self.out)?,
                 Next::Oversized(position) => {
                     let text = format!(
@@ -162,6 +171,10 @@ impl<'r, 'a> Reading<'r, 'a> {
                 covered.complete && covered.size_bytes.unsigned_abs() == units.bytes + rest
             });
         if end_seen {
+            // what the user has set meanwhile is news of runs that are known
+            if self.covered.open_configs > 0 {
+                self.commit(units, rest, true)?;
+            }
             return Ok(());
         }
         let position = units.end();
@@ -227,8 +240,16 @@ impl<'r, 'a> Reading<'r, 'a> {
         let mut events = std::mem::take(&mut self.out.events);
         for event in &events {
             self.meet(event.payload.run_id())?;
-            self.writer.event(event)?;
-            self.covered.events += 1;
+            match self.writer.event(event, &self.out.rules)? {
+                Ok(()) => self.covered.events += 1,
+                Err(rejection) => self.out.reject(
+                    rejection.class,
+                    rejection.text,
+                    event.payload.topic(),
+                    event.position,
+                    &canonical(&event.payload),
+                ),
+            }
         }
         events.clear();
         self.out.events = events;
@@ -258,15 +279,24 @@ impl<'r, 'a> Reading<'r, 'a> {
         if self.known.get(&source_id).is_some() {
             return Ok(());
         }
-        let mut payload = Payload::RunConfig(Box::new(config));
-        admit::check("runs.config", &mut payload)
-            .map_err(|rejection| IngestError::Refused(format!("--set: {}", rejection.text)))?;
+        let payload = Payload::RunConfig(Box::new(config));
+        let received = Received {
+            family_topic: "runs.config",
+            source: None,
+            size_bytes: None,
+            time_ms: self.out.received_ms,
+        };
+        let refused =
+            |rejection: Rejection| IngestError::Refused(format!("--set: {}", rejection.text));
+        let payload = admit::judge(&self.out.rules, &received, Ok(payload)).map_err(refused)?;
         let event = format::Event {
             payload,
             position: format::Position::default(),
             event_id: None,
         };
-        self.writer.event(&event)?;
+        self.writer
+            .event(&event, &self.out.rules)?
+            .map_err(refused)?;
         let progress = IngestProgress {
             tenant: self.progress.tenant.clone(),
             source_id,

@@ -2,11 +2,13 @@
 
 use super::IngestError;
 use super::format::{Event, Reject};
-use crate::seal::{Recipient, excerpt, plaintext_sha256};
+use super::source::LINE_BYTES_MAX;
+use crate::seal::{Recipient, SealError, excerpt, plaintext_sha256};
 use cairn_avro::contract;
 use cairn_avro::record::{DeadLetter, FilePosition, IngestProgress};
 use cairn_avro::{codec, frame, hex};
 use cairn_bus::{Fault, Headers, Offsets, Outgoing, SchemaRegistry, Session, TopicState};
+use cairn_operators::admit::{self, AdmitRules, Rejection};
 use cairn_topics::handle::{DEADLETTER, INGEST_PROGRESS};
 use cairn_topics::{Keyed, ingress_name, partition_of, run_key};
 use std::collections::BTreeMap;
@@ -31,7 +33,101 @@ pub(crate) const REPLAY_HEADER: &str = "cairn.replay_of";
 struct Target {
     name: Arc<str>,
     partitions: i32,
+    max_message_bytes: usize,
     schema_id: u32,
+}
+
+/// Whether a record may go to an ingress topic, by the rules and by the topic's own limit.
+///
+/// # Errors
+/// It is too large; sending it again would not help.
+pub(crate) fn fits(
+    rules: &AdmitRules,
+    out: &Outgoing,
+    max_message_bytes: usize,
+) -> Result<(), Rejection> {
+    let value_bytes = out.value.as_ref().map_or(0, Vec::len);
+    admit::oversized(rules, value_bytes as u64)?;
+    if out.size_bytes() <= max_message_bytes {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        "oversized",
+        format!(
+            "the record has {} bytes, more than the {max_message_bytes} that {} takes; split it",
+            out.size_bytes(),
+            out.topic
+        ),
+    ))
+}
+
+/// What a dead letter needs beside the reject.
+pub(crate) struct Sealer<'a> {
+    /// Whose the row was.
+    pub(crate) tenant: &'a str,
+    /// Who judged it.
+    pub(crate) operator: &'static str,
+    /// For whom the original is sealed.
+    pub(crate) recipient: &'a Recipient,
+    /// Longest excerpt.
+    pub(crate) excerpt_chars_max: usize,
+    /// W3C trace context.
+    pub(crate) traceparent: Option<&'a str>,
+}
+
+impl Sealer<'_> {
+    /// The dead letter of a row; its headers keep what a replay needs to read the row again. Of a row that is longer than any
+    /// record the beginning is kept: its sender has the rest.
+    ///
+    /// # Errors
+    /// It cannot be sealed.
+    pub(crate) fn letter(
+        &self,
+        reject: &Reject,
+        origin: &Origin<'_>,
+    ) -> Result<DeadLetter, SealError> {
+        let original = &reject.original[..reject.original.len().min(LINE_BYTES_MAX)];
+        let sha256 = plaintext_sha256(original);
+        let position = format!(
+            "{}:{}:{}",
+            origin.path, reject.position.line, reject.position.byte
+        );
+        let replay_of = origin.replay_of.unwrap_or_default();
+        let id = super::progress::digest(&[
+            self.tenant,
+            &position,
+            reject.class,
+            &hex::text(&sha256),
+            replay_of,
+        ]);
+        let mut headers = vec![(FORMAT_HEADER, origin.format), (RUN_HEADER, origin.run_id)];
+        headers.extend(origin.replay_of.map(|id| (REPLAY_HEADER, id)));
+        Ok(DeadLetter {
+            deadletter_id: id[..32].to_owned(),
+            tenant: self.tenant.to_owned(),
+            class: reject.class.to_owned(),
+            text: reject.text.clone(),
+            file: Some(FilePosition {
+                path: origin.path.to_owned(),
+                line: reject.position.line.cast_signed(),
+                byte: reject.position.byte.cast_signed(),
+            }),
+            topic: reject.topic.clone(),
+            excerpt: excerpt(original, self.excerpt_chars_max),
+            sealed: self.recipient.seal(original)?,
+            sealed_recipient: self.recipient.as_str().to_owned(),
+            plaintext_sha256: sha256.to_vec(),
+            plaintext_bytes: original.len() as i64,
+            headers: headers
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+            operator: self.operator.to_owned(),
+            operator_version: VERSION.to_owned(),
+            traceparent: self.traceparent.map(str::to_owned),
+            ..DeadLetter::default()
+        })
+    }
 }
 
 /// Where a dead letter of a file came from.
@@ -112,6 +208,7 @@ impl<'a> Writer<'a> {
             let target = Target {
                 name: name.into(),
                 partitions: state.partitions,
+                max_message_bytes: state.max_message_bytes as usize,
                 schema_id,
             };
             self.targets.insert(topic, target);
@@ -125,8 +222,12 @@ impl<'a> Writer<'a> {
         Ok(self.session.send(out)?)
     }
 
-    /// Sends an event to its ingress topic.
-    pub(crate) fn event(&mut self, event: &Event) -> Result<(), IngestError> {
+    /// Sends an event to its ingress topic, unless it is too large for a record.
+    pub(crate) fn event(
+        &mut self,
+        event: &Event,
+        rules: &AdmitRules,
+    ) -> Result<Result<(), Rejection>, IngestError> {
         let topic = event.payload.entry().topics[0];
         let run_id = event.payload.run_id();
         if self.key.0 != run_id {
@@ -134,6 +235,7 @@ impl<'a> Writer<'a> {
         }
         let target = self.target(topic, event.payload.entry())?;
         let (name, partitions, id) = (target.name.clone(), target.partitions, target.schema_id);
+        let max_message_bytes = target.max_message_bytes;
         let mut value = Vec::with_capacity(CAPACITY);
         frame::put(id, &mut value);
         event.payload.encode(&mut value).map_err(unencodable)?;
@@ -145,93 +247,64 @@ impl<'a> Writer<'a> {
             headers.push(("traceparent".to_owned(), traceparent.as_bytes().to_vec()));
         }
         let key = self.key.1.clone().into_bytes();
-        let partition = partition_of(&self.key.1, partitions);
-        self.send(Outgoing {
+        let out = Outgoing {
             topic: name,
-            partition,
+            partition: partition_of(&self.key.1, partitions),
             key: Some(key),
             value: Some(value),
             headers,
-        })
+        };
+        if let Err(rejection) = fits(rules, &out, max_message_bytes) {
+            return Ok(Err(rejection));
+        }
+        self.send(out).map(Ok)
     }
 
-    /// Sends the dead letter of a reject; the headers keep what a replay needs to read the line again.
+    /// Sends the dead letter of a reject.
     pub(crate) fn dead_letter(
         &mut self,
         reject: &Reject,
         origin: &Origin<'_>,
     ) -> Result<(), IngestError> {
-        let original = reject.original.as_slice();
-        let sha256 = plaintext_sha256(original);
-        let position = format!(
-            "{}:{}:{}",
-            origin.path, reject.position.line, reject.position.byte
-        );
-        let replay_of = origin.replay_of.unwrap_or_default();
-        let id = super::progress::digest(&[
-            self.tenant,
-            &position,
-            reject.class,
-            &hex::text(&sha256),
-            replay_of,
-        ]);
-        let mut headers = vec![(FORMAT_HEADER, origin.format), (RUN_HEADER, origin.run_id)];
-        headers.extend(origin.replay_of.map(|id| (REPLAY_HEADER, id)));
-        let letter = DeadLetter {
-            deadletter_id: id[..32].to_owned(),
-            tenant: self.tenant.to_owned(),
-            class: reject.class.to_owned(),
-            text: reject.text.clone(),
-            file: Some(FilePosition {
-                path: origin.path.to_owned(),
-                line: reject.position.line.cast_signed(),
-                byte: reject.position.byte.cast_signed(),
-            }),
-            topic: reject.topic.clone(),
-            excerpt: excerpt(original, EXCERPT_CHARS_MAX),
-            sealed: self
-                .recipient
-                .seal(original)
-                .map_err(|error| IngestError::Refused(error.to_string()))?,
-            sealed_recipient: self.recipient.as_str().to_owned(),
-            plaintext_sha256: sha256.to_vec(),
-            plaintext_bytes: original.len() as i64,
-            headers: headers
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
-                .collect(),
-            operator: "ingest".to_owned(),
-            operator_version: VERSION.to_owned(),
-            traceparent: self.traceparent.map(str::to_owned),
-            ..DeadLetter::default()
+        let sealer = Sealer {
+            tenant: self.tenant,
+            operator: "ingest",
+            recipient: self.recipient,
+            excerpt_chars_max: EXCERPT_CHARS_MAX,
+            traceparent: self.traceparent,
         };
+        let letter = sealer
+            .letter(reject, origin)
+            .map_err(|error| IngestError::Refused(error.to_string()))?;
         self.record(DEADLETTER.name, &letter)
     }
 
-    /// Sends a record as it was, to an ingress topic of this tenant.
+    /// Sends a record as it was, to an ingress topic of this tenant, unless it is too large for it.
     pub(crate) fn raw(
         &mut self,
         topic: &str,
         key: Option<Vec<u8>>,
         value: Vec<u8>,
         headers: Headers,
-    ) -> Result<(), IngestError> {
+        rules: &AdmitRules,
+    ) -> Result<Result<(), Rejection>, IngestError> {
         let name = ingress_name(self.tenant, topic);
-        let partitions = self
-            .topics
-            .get(&name)
-            .map(|state| state.partitions)
-            .ok_or_else(|| missing(&name))?;
+        let state = self.topics.get(&name).ok_or_else(|| missing(&name))?;
+        let (partitions, max_message_bytes) = (state.partitions, state.max_message_bytes as usize);
         // ingress promises no placement; a record without a key goes where its bytes say
         let place = key.as_deref().unwrap_or(&value);
         let partition = (cairn_topics::murmur2(place) & 0x7fff_ffff) % partitions;
-        self.send(Outgoing {
+        let out = Outgoing {
             topic: name.into(),
             partition,
             key,
             value: Some(value),
             headers,
-        })
+        };
+        if let Err(rejection) = fits(rules, &out, max_message_bytes) {
+            return Ok(Err(rejection));
+        }
+        self.send(out).map(Ok)
     }
 
     /// Sends the progress that covers everything sent before it.

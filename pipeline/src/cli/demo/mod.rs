@@ -56,6 +56,7 @@ impl Demo {
             recipient(&config.deadletter.recipient)?,
         );
         options.app_id.clone_from(&config.log.app_id);
+        options.rules.clone_from(&config.admit);
         heading(
             global,
             "1. ingest: every line is validated, and sent once however often this runs",

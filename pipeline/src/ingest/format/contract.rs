@@ -54,6 +54,33 @@ impl Format for Contract {
         true
     }
 
+    /// A name stands for what rows lack; where the rows of the head all have another one, it stands for nothing.
+    fn takes_run_id(
+        &self,
+        head: &[u8],
+        run_id: &str,
+        _mapping: Option<&super::mapped::Mapping>,
+    ) -> Result<(), Refusal> {
+        let mut named = None;
+        for line in whole_lines(head) {
+            let quoted = quoted_numbers(line);
+            let line = quoted.as_deref().unwrap_or(line);
+            let Ok(serde_json::Value::Object(row)) = serde_json::from_slice(line) else {
+                continue;
+            };
+            match row.get("run_id").and_then(serde_json::Value::as_str) {
+                Some(name) if name != run_id => named = Some(name.to_owned()),
+                _ => return Ok(()),
+            }
+        }
+        match named {
+            None => Ok(()),
+            Some(name) => Err(Refusal(format!(
+                "its rows name their runs ({name}), --run-id {run_id} would be dropped; leave it out"
+            ))),
+        }
+    }
+
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
         let run_id = setup
             .run_id_given
@@ -101,7 +128,7 @@ impl Parser for Lines {
 }
 
 /// The topic that a broken row names, if it can be told and is one.
-fn topic_of(text: &[u8]) -> Option<String> {
+pub(crate) fn topic_of(text: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Row {
         topic: String,

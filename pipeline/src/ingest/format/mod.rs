@@ -20,8 +20,10 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use contract::topic_of;
+
 use cairn_avro::record::Payload;
-use cairn_operators::admit;
+use cairn_operators::admit::{self, AdmitRules, Received};
 use std::sync::Arc;
 
 /// Where something stands in a source; both of the decompressed content.
@@ -59,15 +61,32 @@ pub struct Reject {
     pub original: Vec<u8>,
 }
 
-/// Collects what a parser says; the engine empties it and uses it again.
-#[derive(Debug, Default)]
+/// Collects what a parser says, judged as `admit` will judge it; the engine empties it and uses it again.
+#[derive(Debug)]
 pub struct Out {
+    /// By which rules.
+    pub rules: AdmitRules,
+    /// At what wall time, milliseconds since 1970; the engine sets it before each unit.
+    pub received_ms: i64,
     /// Events, in the order of the source.
     pub events: Vec<Event>,
     /// Rejects, in the order of the source.
     pub rejects: Vec<Reject>,
     /// Units that are no data of the format.
     pub ignored: u64,
+}
+
+impl Default for Out {
+    /// The default rules, and no future: without an engine nobody says what time it is.
+    fn default() -> Self {
+        Self {
+            rules: AdmitRules::default(),
+            received_ms: i64::MAX,
+            events: Vec::new(),
+            rejects: Vec::new(),
+            ignored: 0,
+        }
+    }
 }
 
 impl Out {
@@ -78,14 +97,20 @@ impl Out {
 
     fn identified(
         &mut self,
-        mut payload: Payload,
+        payload: Payload,
         event_id: Option<String>,
         position: Position,
         original: &[u8],
     ) {
         let topic = payload.entry().topics[0];
-        match admit::check(topic, &mut payload) {
-            Ok(()) => self.events.push(Event {
+        let received = Received {
+            family_topic: topic,
+            source: None,
+            size_bytes: None,
+            time_ms: self.received_ms,
+        };
+        match admit::judge(&self.rules, &received, Ok(payload)) {
+            Ok(payload) => self.events.push(Event {
                 payload,
                 position,
                 event_id,
@@ -227,6 +252,19 @@ pub trait Format: Sync {
     /// True where the rows name their runs, so that the name of the file does not matter.
     fn names_its_runs(&self) -> bool {
         false
+    }
+
+    /// Whether a run that the user named (`--run-id`) can be what the source is about.
+    ///
+    /// # Errors
+    /// Its rows name their runs, and the name would be dropped.
+    fn takes_run_id(
+        &self,
+        _head: &[u8],
+        _run_id: &str,
+        _mapping: Option<&mapped::Mapping>,
+    ) -> Result<(), Refusal> {
+        Ok(())
     }
 
     /// A parser for one source.

@@ -4,6 +4,7 @@ use super::super::Refusal;
 use crate::ingest::settings;
 use cairn_avro::contract;
 use serde::Deserialize;
+use serde_yaml_ng::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -135,8 +136,11 @@ impl Mapping {
     /// # Errors
     /// It is no YAML, or names something that the contract does not have; says where and what is nearest.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let mut mapping: Mapping = serde_yaml_ng::from_str(text)
-            .map_err(|error| Refusal(format!("the mapping file: {error}")))?;
+        let broken = |error: serde_yaml_ng::Error| Refusal(format!("the mapping file: {error}"));
+        let tree: Value = serde_yaml_ng::from_str(text).map_err(broken)?;
+        words_are_known(&tree)?;
+        // from the text and not from the tree, whose errors know no line
+        let mut mapping: Mapping = serde_yaml_ng::from_str(text).map_err(broken)?;
         mapping.sha256 = format!("{:x}", Sha256::digest(text));
         if !TOPICS.contains(&mapping.topic.as_str()) {
             return Err(Refusal(format!(
@@ -179,6 +183,72 @@ impl Mapping {
     }
 }
 
+/// Members of the file and of its `event_time`, and the words that some of them take.
+const MEMBERS: [&str; 9] = [
+    "topic",
+    "run_id",
+    "attempt",
+    "clock",
+    "event_time",
+    "where",
+    "fields",
+    "config",
+    "ended",
+];
+const EVENT_TIME: [&str; 2] = ["from", "unit"];
+const WORDS: [(&str, &[&str]); 3] = [
+    ("clock", &["step", "tokens", "event_time"]),
+    ("ended", &["finished", "crashed", "end_of_file"]),
+    ("unit", &["s", "ms", "us", "rfc3339"]),
+];
+
+/// Refuses a name that is none, with the one that was most likely meant.
+fn words_are_known(tree: &Value) -> Result<(), Refusal> {
+    members_are_known(tree, &MEMBERS, "")?;
+    if let Some(inner) = tree.get("event_time") {
+        members_are_known(inner, &EVENT_TIME, "event_time.")?;
+    }
+    Ok(())
+}
+
+fn members_are_known(tree: &Value, known: &[&str], prefix: &str) -> Result<(), Refusal> {
+    let Value::Mapping(members) = tree else {
+        return Ok(());
+    };
+    for (name, value) in members {
+        let name = name.as_str().unwrap_or_default();
+        if !known.contains(&name) {
+            return Err(Refusal(format!(
+                "the mapping has no member {prefix}{name:?}{} (there are {})",
+                nearest(name, known),
+                known.join(", ")
+            )));
+        }
+        if let Some((_, words)) = WORDS.iter().find(|(member, _)| *member == name)
+            && let Some(word) = value.as_str()
+            && !words.contains(&word)
+        {
+            return Err(Refusal(format!(
+                "the mapping's {prefix}{name} is {word:?}{} (there are {})",
+                nearest(word, words),
+                words.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn nearest(name: &str, known: &[&str]) -> String {
+    known
+        .iter()
+        .max_by(|one, other| {
+            strsim::jaro_winkler(one, name).total_cmp(&strsim::jaro_winkler(other, name))
+        })
+        .map_or(String::new(), |nearest| {
+            format!("; the nearest is {nearest}")
+        })
+}
+
 fn known_field(name: &str, known: &[&str], topic: &str) -> Result<(), Refusal> {
     let elsewhere = match name {
         "run_id" | "attempt" => Some(name),
@@ -196,15 +266,8 @@ fn known_field(name: &str, known: &[&str], topic: &str) -> Result<(), Refusal> {
     if known.contains(&name) && name != "metrics" || metric && known.contains(&"metrics") {
         return Ok(());
     }
-    let nearest = known
-        .iter()
-        .max_by(|one, other| {
-            strsim::jaro_winkler(one, name).total_cmp(&strsim::jaro_winkler(other, name))
-        })
-        .map_or(String::new(), |nearest| {
-            format!("; the nearest is {nearest}")
-        });
     Err(Refusal(format!(
-        "the mapping's fields.{name} is no field of {topic}{nearest} (other numbers: metrics.<name>)"
+        "the mapping's fields.{name} is no field of {topic}{} (other numbers: metrics.<name>)",
+        nearest(name, known)
     )))
 }

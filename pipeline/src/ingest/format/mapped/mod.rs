@@ -70,6 +70,15 @@ impl Format for MappedCsv {
         true
     }
 
+    fn takes_run_id(
+        &self,
+        _head: &[u8],
+        run_id: &str,
+        mapping: Option<&Mapping>,
+    ) -> Result<(), Refusal> {
+        unnamed(run_id, mapping)
+    }
+
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
         Table::parser(setup, Shape::csv(), Framing::Lines)
     }
@@ -89,6 +98,15 @@ impl Format for MappedJsonl {
 
     fn names_its_runs(&self) -> bool {
         true
+    }
+
+    fn takes_run_id(
+        &self,
+        _head: &[u8],
+        run_id: &str,
+        mapping: Option<&Mapping>,
+    ) -> Result<(), Refusal> {
+        unnamed(run_id, mapping)
     }
 
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
@@ -112,8 +130,27 @@ impl Format for MappedJson {
         true
     }
 
+    fn takes_run_id(
+        &self,
+        _head: &[u8],
+        run_id: &str,
+        mapping: Option<&Mapping>,
+    ) -> Result<(), Refusal> {
+        unnamed(run_id, mapping)
+    }
+
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
         Table::parser(setup, Shape::Json, Framing::Whole)
+    }
+}
+
+/// A table is one run only where its mapping has no column of runs.
+fn unnamed(run_id: &str, mapping: Option<&Mapping>) -> Result<(), Refusal> {
+    match mapping.and_then(|mapping| mapping.run_id.as_ref()) {
+        None => Ok(()),
+        Some(column) => Err(Refusal(format!(
+            "the mapping takes the runs from {column}, --run-id {run_id} would be dropped; leave one of them out"
+        ))),
     }
 }
 

@@ -1,0 +1,172 @@
+//! The gateway as any client sees it: raw bytes to a real listener.
+
+use super::bench::Bench;
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// A `cairn run` with a gateway; killed when it is dropped.
+struct Server {
+    run: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(bench: &Bench) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .expect("a port")
+            .local_addr()
+            .expect("an address")
+            .port();
+        let run = bench
+            .command(&[
+                "run",
+                "--setting",
+                &format!("gateway.listen=127.0.0.1:{port}"),
+            ])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        Self { run, port }
+    }
+
+    fn ask(&self, request: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut stream = loop {
+            match std::net::TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() > deadline => panic!("{error}"),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ))
+    }
+
+    /// Sends it again while the answer is that nothing was taken, as a client would.
+    fn post(&self, body: &str) -> String {
+        let request = format!(
+            "POST /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answer = self.ask(&request);
+            if !answer.starts_with("HTTP/1.1 503") || Instant::now() > deadline {
+                return answer;
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.run.kill());
+        drop(self.run.wait());
+    }
+}
+
+#[test]
+fn http_takes_events_and_answers_for_the_registry() {
+    let bench = Bench::new();
+    let server = Server::start(&bench);
+    let answer =
+        server.post("{\"run_id\":\"h\",\"step\":1,\"loss\":2.5}\n{\"run_id\":\"h\",\"stepp\":1}\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 200")
+            && answer.contains("\"accepted\":1,")
+            && answer.contains("step"),
+        "{answer}"
+    );
+    assert!(server.get("/healthz").contains("200 OK"));
+    let schema = server.get("/subjects/telemetry.training-value/versions/latest");
+    assert!(schema.contains("TrainingTelemetry"), "{schema}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !server
+        .get("/metrics")
+        .contains("cairn_records_in_total{operator=\"runs\"}")
+    {
+        assert!(Instant::now() < deadline, "the event reaches the runs");
+    }
+    drop(server);
+    let (_, letters) = bench.json(&["deadletter", "list"]);
+    assert_eq!(letters.len(), 1);
+}
+
+/// Sending it again would not help: the client is told so.
+#[test]
+fn a_line_that_no_record_can_hold_is_refused_for_good() {
+    let bench = Bench::new();
+    let server = Server::start(&bench);
+    let metrics: Vec<String> = (0..250)
+        .map(|number| format!("\"{number:0>4300}\":1"))
+        .collect();
+    let line = format!(
+        "{{\"run_id\":\"h\",\"step\":1,\"metrics\":{{{}}}}}\n",
+        metrics.join(",")
+    );
+    assert!(line.len() > 1_048_588);
+    let answer = server.post(&line);
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("oversized"),
+        "{answer}"
+    );
+    // and the line goes on
+    let answer = server.post("{\"run_id\":\"h\",\"step\":1,\"loss\":2.5}\n");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(server);
+    let (_, letters) = bench.json(&["deadletter", "list"]);
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["class"], "oversized");
+}
+
+/// What ingest calls final and what admit would say, HTTP says at once.
+#[test]
+fn http_judges_as_admit_does() {
+    let bench = Bench::new();
+    let server = Server::start(&bench);
+    let answer = server.post("{\"run_id\":\"h\",\"step\":1,\"event_time_ms\":4000000000000}\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("from_the_future"),
+        "{answer}"
+    );
+}
+
+/// A dead letter names the topic that its line was headed for and where it stood; a replay reads the line again.
+#[test]
+fn a_dead_letter_of_a_request_knows_its_topic_and_goes_back_to_it() {
+    let bench = Bench::new();
+    let server = Server::start(&bench);
+    let bad = "{\"topic\":\"eval.results\",\"run_id\":\"h\",\"harness\":\"x\",\"task\":\"t\",\"metric\":\"m\",\"value\":\"NaN\"}";
+    let answer = server.post(&format!("\n{bad}\n"));
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    drop(server);
+    let (_, letters) = bench.json(&["deadletter", "list"]);
+    let letter = &letters[0];
+    assert_eq!(letter["class"], "not_finite");
+    assert_eq!(
+        (&letter["source"]["line"], &letter["source"]["byte"]),
+        (&2.into(), &1.into()),
+        "{letter}"
+    );
+    let id = letter["id"].as_str().expect("an id");
+    let (_, shown) = bench.json(&["deadletter", "show", id, "--open"]);
+    assert_eq!(shown[0]["topic"], "eval.results");
+    assert_eq!(shown[0]["original"], bad);
+    assert_eq!(shown[0]["operator"], "gateway");
+    // still bad: a new letter, by the same judge
+    let (exit, replayed) = bench.json(&["deadletter", "replay", id]);
+    assert_eq!(
+        (exit, replayed[0]["outcome"].as_str()),
+        (3, Some("dead")),
+        "{replayed:?}"
+    );
+}
