@@ -156,17 +156,29 @@ impl Member {
     }
 
     pub(super) fn send_cuts(&mut self) -> Result<(), Fault> {
-        for (partition, inputs) in std::mem::take(&mut self.batch.cuts) {
+        let cuts = std::mem::take(&mut self.batch.cuts);
+        for (partition, inputs) in cuts {
             let cut = Cut {
                 operator: self.kind.name.to_owned(),
                 partition,
-                batch: self.batch_number,
+                batch: self.batch_name(partition),
                 inputs,
             };
             self.session
                 .send(self.encoder.cut(self.kind.family, &cut)?)?;
         }
         Ok(())
+    }
+
+    /// The sum of the next offsets of the partition's inputs after this batch: greater with every batch, restarts or not.
+    fn batch_name(&self, partition: i32) -> i64 {
+        let mut next: BTreeMap<&str, i64> = BTreeMap::new();
+        for (place, offset) in self.applied.iter().chain(&self.batch.offsets) {
+            if place.partition == partition {
+                next.insert(&place.topic, *offset);
+            }
+        }
+        next.values().sum()
     }
 
     /// At most one tick a second and task, while a timer is armed (DESIGN §3.4).
