@@ -257,9 +257,9 @@ impl Metrics {
         self.add("cairn_records_duplicate_total", &[operator], events);
     }
 
-    /// A record was written.
-    pub fn out(&self, operator: &str, topic: &str) {
-        self.add("cairn_records_out_total", &[operator, topic], 1);
+    /// So many records were written and committed.
+    pub fn out(&self, operator: &str, topic: &str, records: u64) {
+        self.add("cairn_records_out_total", &[operator, topic], records);
     }
 
     /// A transaction was aborted.

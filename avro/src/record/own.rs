@@ -156,7 +156,7 @@ pub struct Cut {
     pub operator: String,
     /// Partition of the family that it is of.
     pub partition: i32,
-    /// Number of the batch in its partition.
+    /// Sum of the next offsets of all inputs of the partition after the batch: grows with every batch, over restarts too; the cuts of one batch share it.
     pub batch: i64,
     /// Input covered so far: next offsets.
     #[serde(default)]

@@ -74,7 +74,7 @@ pub struct Kind {
     pub changelog: Option<Arc<str>>,
     /// Topic of its ticks; none for a kind without timers.
     pub ticks: Option<Arc<str>>,
-    /// True where several input topics make the order of a batch worth recording.
+    /// True where what comes out depends on where batches end, or on the order of several input topics.
     pub has_cuts: bool,
     make: Box<dyn Fn() -> Box<dyn Task> + Send + Sync>,
 }
@@ -153,7 +153,7 @@ pub fn kinds(config: &Config) -> Vec<Kind> {
             inputs: vec!["cockpit.telegrams".to_owned()],
             changelog: Some("changelog.cockpit".into()),
             ticks: None,
-            has_cuts: false,
+            has_cuts: true,
             make: Box::new(move || Box::new(CockpitTask(Cockpit::new(cockpit.clone())))),
         },
     ]

@@ -4,6 +4,8 @@ use super::{Counts, Member};
 use cairn_avro::record::{Cut, Tick};
 use cairn_bus::{Fault, Offsets};
 use cairn_operators::operator::{Emitted, Output};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Member {
@@ -19,12 +21,15 @@ impl Member {
         for task in self.tasks.values_mut() {
             task.flush(&mut self.emit);
         }
+        let duplicates = self.emit.duplicates;
         let emitted = self.emit.take();
         let mut counts = Counts {
             records_in: self.batch.records,
             ..Counts::default()
         };
         let mut asks = Vec::new();
+        let mut written: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        let mut told = Vec::new();
         for Emitted {
             output,
             traceparent,
@@ -39,9 +44,12 @@ impl Member {
                     let record =
                         self.encoder
                             .output(self.kind.name, &output, traceparent.as_deref())?;
-                    self.metrics.out(self.kind.name, &record.topic);
+                    *written.entry(record.topic.clone()).or_default() += 1;
                     counts.records_out += 1;
                     self.session.send(record)?;
+                    if let Output::Verdict(verdict) = output {
+                        told.push((verdict, traceparent));
+                    }
                 }
             }
         }
@@ -84,6 +92,23 @@ impl Member {
             batch.oldest_append_ms,
             bytes,
         );
+        self.metrics.duplicates(self.kind.name, duplicates);
+        for (topic, records) in &written {
+            self.metrics.out(self.kind.name, topic, *records);
+        }
+        for (verdict, trace) in &told {
+            tracing::info!(
+                operator = self.kind.name,
+                batch_id = self.batch_number,
+                tenant = verdict.tenant,
+                run_id = verdict.run_id,
+                trace,
+                state = ?verdict.state,
+                cause = ?verdict.cause,
+                at_step = verdict.at_step,
+                "verdict"
+            );
+        }
         tracing::debug!(
             operator = self.kind.name,
             batch_id = self.batch_number,
@@ -131,17 +156,29 @@ impl Member {
     }
 
     pub(super) fn send_cuts(&mut self) -> Result<(), Fault> {
-        for (partition, inputs) in std::mem::take(&mut self.batch.cuts) {
+        let cuts = std::mem::take(&mut self.batch.cuts);
+        for (partition, inputs) in cuts {
             let cut = Cut {
                 operator: self.kind.name.to_owned(),
                 partition,
-                batch: self.batch_number,
+                batch: self.batch_name(partition),
                 inputs,
             };
             self.session
                 .send(self.encoder.cut(self.kind.family, &cut)?)?;
         }
         Ok(())
+    }
+
+    /// The sum of the next offsets of the partition's inputs after this batch: greater with every batch, restarts or not.
+    fn batch_name(&self, partition: i32) -> i64 {
+        let mut next: BTreeMap<&str, i64> = BTreeMap::new();
+        for (place, offset) in self.applied.iter().chain(&self.batch.offsets) {
+            if place.partition == partition {
+                next.insert(&place.topic, *offset);
+            }
+        }
+        next.values().sum()
     }
 
     /// At most one tick a second and task, while a timer is armed (DESIGN §3.4).
