@@ -6,7 +6,8 @@ RUN cargo build --release --locked -p cairn-pipeline
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
- && useradd --system --create-home --home-dir /var/lib/cairn cairn
+ && useradd --system --create-home --home-dir /var/lib/cairn cairn \
+ && install -d -o cairn -g cairn -m 0700 /var/lib/cairn-key
 COPY --from=build /src/target/release/cairn /usr/local/bin/cairn
 USER cairn
 WORKDIR /var/lib/cairn
