@@ -294,14 +294,24 @@ pub trait Session {
     /// was committed, begin at the start of the log.
     fn committed(&mut self, parts: &[TopicPartition]) -> Result<Offsets, Fault>;
 
-    /// Everything committed in a partition, from the start of the log up to the high watermark at the time of the call
-    /// (beyond the last stable offset: a transaction that is undecided there is waited for). Returns the next offset.
-    /// For changelogs; needs no assignment.
+    /// Everything committed in a partition, from this offset (or the start of the log, where that is later) up to the high
+    /// watermark at the time of the call (beyond the last stable offset: a transaction that is undecided there is waited for).
+    /// Returns the next offset, which is less than `from` where the log does not reach it. For changelogs; needs no assignment.
+    fn read_from(
+        &mut self,
+        part: &TopicPartition,
+        from: i64,
+        each: &mut dyn FnMut(Record),
+    ) -> Result<i64, Fault>;
+
+    /// [`Session::read_from`] the start of the log.
     fn read_to_end(
         &mut self,
         part: &TopicPartition,
         each: &mut dyn FnMut(Record),
-    ) -> Result<i64, Fault>;
+    ) -> Result<i64, Fault> {
+        self.read_from(part, 0, each)
+    }
 
     /// Adds a record to the transaction, which begins with the first one. Order within a partition is kept.
     fn send(&mut self, out: Outgoing) -> Result<(), Fault>;

@@ -94,6 +94,10 @@ pub struct RuntimeConfig {
     pub pass_ms_max: u64,
     pub pass_pause_ms: u64,
     pub state_bytes_max: u64,
+    pub snapshot_dir: PathBuf,
+    pub snapshot_age_s_max: i64,
+    pub snapshot_slack_bytes_max: u64,
+    pub snapshot_mark_interval_ms: u64,
 }
 
 impl Default for RuntimeConfig {
@@ -115,6 +119,10 @@ impl Default for RuntimeConfig {
             pass_ms_max: 50,
             pass_pause_ms: 5,
             state_bytes_max: 4 << 30,
+            snapshot_dir: PathBuf::new(),
+            snapshot_age_s_max: 43_200,
+            snapshot_slack_bytes_max: 64 << 20,
+            snapshot_mark_interval_ms: 10_000,
         }
     }
 }

@@ -100,6 +100,18 @@ pub(super) fn a_changelog_is_read_to_its_end(place: &Place<'_>) {
     writer.abort().unwrap();
     let second = restore(&[("a", Some("1")), ("b", Some("2")), ("b", None)]);
     assert!(second >= first);
+    // from an offset on: only what came after, and nothing beyond the end
+    writer.send(change("d", Some("4"))).unwrap();
+    writer.commit(&Offsets::new()).unwrap();
+    let mut seen = Vec::new();
+    let third = session
+        .read_from(&part, second, &mut |record| seen.push(record.key))
+        .unwrap();
+    assert_eq!(seen, [Some(b"d".to_vec())]);
+    assert!(third > second);
+    let beyond = session.read_from(&part, third + 100, &mut |_| panic!("beyond the end"));
+    // a commit's marker may come after its answer
+    assert!(beyond.is_ok_and(|end| (third..third + 100).contains(&end)));
 }
 
 pub(super) fn a_poll_without_patience_loses_nothing(place: &Place<'_>) {

@@ -353,14 +353,15 @@ impl Session for EmbeddedSession {
         Ok(offsets)
     }
 
-    fn read_to_end(
+    fn read_from(
         &mut self,
         part: &TopicPartition,
+        from: i64,
         each: &mut dyn FnMut(Record),
     ) -> Result<i64, Fault> {
         let fault = self.shared.fault("reading a changelog");
         let place = read::known_place(&self.shared.writer().connection, part, &fault)?;
-        let mut position = place.start;
+        let mut position = place.start.max(from);
         while position < place.next {
             let raw = read::batches(
                 &self.shared.writer().connection,

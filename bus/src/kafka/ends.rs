@@ -226,17 +226,18 @@ impl Looker {
         Ok(passed)
     }
 
-    /// Everything committed in a partition up to its high watermark at the time of the call.
-    pub(crate) fn read_to_end(
+    /// Everything committed in a partition from an offset up to its high watermark at the time of the call.
+    pub(crate) fn read_from(
         &self,
         part: &TopicPartition,
+        from: i64,
         undecided: Duration,
         each: &mut dyn FnMut(Record),
     ) -> Result<i64, Fault> {
         let one = std::slice::from_ref(part);
         let only = |offsets: Offsets| offsets.get(part).copied().unwrap_or(0);
         let end = only(self.ends.high(one)?);
-        let start = only(self.ends.start(one)?);
+        let start = only(self.ends.start(one)?).max(from);
         if start >= end {
             return Ok(end);
         }

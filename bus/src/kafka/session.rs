@@ -140,15 +140,16 @@ impl Session for KafkaSession {
         self.member()?.committed(parts, timeout)
     }
 
-    fn read_to_end(
+    fn read_from(
         &mut self,
         part: &TopicPartition,
+        from: i64,
         each: &mut dyn FnMut(Record),
     ) -> Result<i64, Fault> {
         // a transaction ends at the latest when the broker looks after its time-out, every 10 s
         let undecided = Duration::from_millis(self.settings.transaction_timeout_ms.into())
             + Duration::from_secs(20);
-        self.looker()?.read_to_end(part, undecided, each)
+        self.looker()?.read_from(part, from, undecided, each)
     }
 
     fn send(&mut self, out: Outgoing) -> Result<(), Fault> {

@@ -10,11 +10,12 @@ const RESTORE_RECORDS: usize = 100;
 /// takes, twice.
 const UNDECIDED_EXTRA_MS: i64 = 20_000;
 
-/// Everything committed up to the high watermark of now; what is undecided there is waited for.
+/// Everything committed from an offset up to the high watermark of now; what is undecided there is waited for.
 pub(super) fn to_end(
     shared: &Shared,
     client: u64,
     part: &TopicPartition,
+    from: i64,
     each: &mut dyn FnMut(Record),
 ) -> Result<i64, Fault> {
     let doing = format!("reading {part} to its end");
@@ -35,7 +36,7 @@ pub(super) fn to_end(
             "{doing}: a transaction has been undecided for {patience_ms} ms"
         )));
     }
-    let mut next = start;
+    let mut next = start.max(from);
     while next < end {
         let fetched = shared
             .ask(client, "Fetch", |world| {

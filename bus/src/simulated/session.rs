@@ -267,18 +267,19 @@ impl Session for SimulatedSession {
         self.answer("committed", offsets, show)
     }
 
-    fn read_to_end(
+    fn read_from(
         &mut self,
         part: &TopicPartition,
+        from: i64,
         each: &mut dyn FnMut(Record),
     ) -> Result<i64, Fault> {
         let mut count = 0;
-        let end = restore::to_end(&self.shared, self.client, part, &mut |record| {
+        let end = restore::to_end(&self.shared, self.client, part, from, &mut |record| {
             count += 1;
             each(record);
         });
-        self.answer("read_to_end", end, |end| {
-            format!("{count} of {part} up to {end}")
+        self.answer("read_from", end, |end| {
+            format!("{count} of {part} from {from} up to {end}")
         })
     }
 

@@ -114,6 +114,22 @@ const MEANINGS: &[(&str, &str)] = &[
         "A task whose tables hold more stops with a configuration error, before the machine runs out of memory.",
     ),
     (
+        "runtime.snapshot_dir",
+        "Folder of local snapshots of task state, one folder an instance; empty: `snapshots` in log.data on Kafka, none on the embedded log.",
+    ),
+    (
+        "runtime.snapshot_age_s_max",
+        "An older snapshot is thrown away; 12 h, below the 24 h for which changelogs keep the tombstones of deleted keys.",
+    ),
+    (
+        "runtime.snapshot_slack_bytes_max",
+        "Bytes of a snapshot beyond twice the state that it holds; above it the snapshot is compacted in the background.",
+    ),
+    (
+        "runtime.snapshot_mark_interval_ms",
+        "How often a snapshot notes how far into the changelog it reaches: a restart reads the changelog from the last note on.",
+    ),
+    (
         "gateway.listen",
         "Address of /metrics, /healthz, /readyz, ingest and the built-in registry; loopback unless told otherwise; `off` turns it off.",
     ),

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Version of this program, as dead letters name it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Version of the changelog's values.
-const STATE_VERSION: i32 = 1;
+pub(super) const STATE_VERSION: i32 = 1;
 
 /// Turns outputs into records.
 pub struct Encoder {

@@ -7,6 +7,7 @@
 //! - [`member`]: one thread's consumer, producer and tasks; the transaction.
 //! - `merge` and `order`: in which order what was polled is applied, without and with state.
 //! - [`timepiece`]: the clock that a member goes by.
+//! - [`snapshot`]: local copies of changelogs, for a quick restart.
 //! - [`service`]: all members of a process; supervision by the kind of fault; stop and drain.
 //! - [`executor`]: long work beside the loop (DESIGN §3.7).
 //!
@@ -20,5 +21,6 @@ mod merge;
 mod order;
 pub mod resolve;
 pub mod service;
+pub mod snapshot;
 pub mod task;
 pub mod timepiece;

@@ -12,6 +12,7 @@ use super::decode::Decoder;
 use super::encode::Encoder;
 use super::executor::{Executor, Work};
 use super::member::{Counts, Member, Step};
+use super::snapshot::SnapshotLimits;
 use super::task::{Kind, kinds};
 use crate::config::Config;
 use crate::connect::Place;
@@ -128,7 +129,26 @@ impl Service {
             self.config.runtime.clone(),
             self.metrics.clone(),
             limits,
-        ))
+        )
+        .with_snapshots(self.snapshots()))
+    }
+
+    /// On Kafka beside the data of this instance, or where the setting says; the embedded log is as near as a snapshot would be.
+    fn snapshots(&self) -> SnapshotLimits {
+        let runtime = &self.config.runtime;
+        let base = if !runtime.snapshot_dir.as_os_str().is_empty() {
+            Some(runtime.snapshot_dir.clone())
+        } else if self.place.log.kind() == "embedded" {
+            None
+        } else {
+            Some(self.config.log.data.join("snapshots"))
+        };
+        SnapshotLimits {
+            app_id: self.config.log.app_id.clone(),
+            dir: base.map(|base| base.join(folder_name(&self.instance))),
+            age_ms_max: runtime.snapshot_age_s_max.saturating_mul(1_000),
+            slack_bytes_max: runtime.snapshot_slack_bytes_max,
+        }
     }
 
     /// Runs until `stop`.
@@ -478,6 +498,18 @@ impl Service {
             .map(|(place, (_, end))| (place, end))
             .collect())
     }
+}
+
+/// An instance's name as a folder: nothing that leads elsewhere.
+fn folder_name(instance: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    instance.chars().map(plain).collect()
 }
 
 /// A pause that doubles up to a limit.

@@ -80,12 +80,13 @@ impl Session for BreakingSession {
     fn committed(&mut self, parts: &[TopicPartition]) -> Result<Offsets, Fault> {
         self.session.committed(parts)
     }
-    fn read_to_end(
+    fn read_from(
         &mut self,
         part: &TopicPartition,
+        from: i64,
         each: &mut dyn FnMut(Record),
     ) -> Result<i64, Fault> {
-        self.session.read_to_end(part, each)
+        self.session.read_from(part, from, each)
     }
     fn send(&mut self, out: Outgoing) -> Result<(), Fault> {
         self.session.send(out)

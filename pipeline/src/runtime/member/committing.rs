@@ -73,6 +73,7 @@ impl Member {
                 state.merge();
             }
         }
+        self.keep_copies();
         for ask in asks {
             self.executor.ask(ask);
         }
@@ -147,8 +148,14 @@ impl Member {
         for (partition, task) in &mut self.tasks {
             if let Some(state) = task.state() {
                 for change in state.changes() {
-                    self.session
-                        .send(self.encoder.change(changelog, *partition, change)?)?;
+                    let record = self.encoder.change(changelog, *partition, change)?;
+                    if let Some(copy) = self.copies.get_mut(partition) {
+                        copy.stage(
+                            record.key.as_deref().unwrap_or_default(),
+                            record.value.as_deref(),
+                        );
+                    }
+                    self.session.send(record)?;
                 }
             }
         }

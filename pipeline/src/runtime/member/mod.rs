@@ -13,12 +13,14 @@ mod committing;
 mod ending;
 mod owning;
 mod reading;
+mod restoring;
 
 use super::decode::Decoder;
 use super::encode::Encoder;
 use super::executor::Executor;
 use super::merge::{Merge, MergeLimits};
 use super::order;
+use super::snapshot::SnapshotLimits;
 use super::task::{Kind, Task};
 use super::timepiece::Timepiece;
 use crate::config::RuntimeConfig;
@@ -76,6 +78,8 @@ pub struct Member {
     settings: RuntimeConfig,
     metrics: Arc<Metrics>,
     clock: Timepiece,
+    snapshots: SnapshotLimits,
+    copies: BTreeMap<i32, restoring::Copy>,
     /// By partition; a kind without state has one for all, so that what it packs stays in order of time.
     tasks: BTreeMap<i32, Box<dyn Task>>,
     owned: BTreeSet<TopicPartition>,
@@ -136,6 +140,8 @@ impl Member {
             settings,
             metrics,
             clock: Timepiece::default(),
+            snapshots: SnapshotLimits::none(),
+            copies: BTreeMap::new(),
             tasks: BTreeMap::new(),
             owned: BTreeSet::new(),
             emit: Emit::default(),
@@ -160,6 +166,13 @@ impl Member {
     pub fn with_clock(mut self, clock: Timepiece) -> Self {
         self.decoder.set_clock(clock.clone());
         self.clock = clock;
+        self
+    }
+
+    /// The same member with snapshots of its tasks' states.
+    #[must_use]
+    pub fn with_snapshots(mut self, limits: SnapshotLimits) -> Self {
+        self.snapshots = limits;
         self
     }
 

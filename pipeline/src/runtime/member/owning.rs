@@ -38,32 +38,14 @@ impl Member {
             .filter(|partition| !self.tasks.contains_key(partition))
             .collect();
         for &partition in &new {
-            let mut task = self.kind.open();
-            let mut entries = 0_u64;
-            if let Some(changelog) = &self.kind.changelog
-                && task.state().is_some()
-            {
-                let place = TopicPartition::new(changelog.as_ref(), partition);
-                let mut failed = None;
-                let decoder = &self.decoder;
-                self.session.read_to_end(&place, &mut |record| {
-                    entries += 1;
-                    if failed.is_none()
-                        && let Some(state) = task.state()
-                    {
-                        failed = decoder.restore(&record, state).err();
-                    }
-                })?;
-                if let Some(why) = failed {
-                    return Err(Fault::Config(format!("{changelog}[{partition}]: {why}")));
-                }
-            }
+            let (task, restored) = self.restore(partition)?;
             self.tasks.insert(partition, task);
             self.resumed.insert(partition);
             tracing::info!(
                 operator = self.kind.name,
                 partition,
-                entries,
+                entries = restored.changelog,
+                snapshot_entries = restored.snapshot,
                 seconds = self.clock.since(begun).as_secs_f64(),
                 "restored"
             );
@@ -114,6 +96,7 @@ impl Member {
             {
                 self.tasks.remove(&mine);
                 self.resumed.remove(&mine);
+                self.copies.remove(&mine);
             }
         }
         if self.owned.is_empty() {
@@ -128,6 +111,9 @@ impl Member {
         self.batch = Batch::default();
         for task in self.tasks.values_mut() {
             task.discard();
+        }
+        for copy in self.copies.values_mut() {
+            copy.drop_staged();
         }
     }
 
