@@ -23,9 +23,7 @@ pub mod source;
 mod units;
 mod writer;
 
-pub(crate) use writer::{
-    FORMAT_HEADER, Origin, REPLAY_HEADER, RUN_HEADER, Sealer, Writer, fits,
-};
+pub(crate) use writer::{FORMAT_HEADER, Origin, REPLAY_HEADER, RUN_HEADER, Sealer, Writer, fits};
 
 use crate::seal::Recipient;
 use cairn_avro::record::RunConfig;
