@@ -131,6 +131,7 @@ def kafka(arguments, entries, chance, work, finish):
     java = servers.java_producer(work)
     env = environment(work)
     base = [str(arguments.cairn), "--data", str(work / "data"), "--kafka", bootstrap, "--registry", url]
+    call([*base, "init"], env, 60)
     call([*base, "topics", "apply"], env, 120)
     with urllib.request.urlopen(f"{url}/subjects/runs.events-value/versions/latest", timeout=20) as answer:
         if json.loads(json.load(answer)["schema"]) != json.loads(schema_text("runs.events")):

@@ -12,7 +12,7 @@ from collections import Counter
 
 from common import Report, Trouble, complete, frozen
 
-EVIDENCE = {"loss": "loss_state", "validation_loss": "validation_loss_state", "grad_norm": "grad_norm_state", "value": "value_state"}
+EVIDENCE = {"loss": "loss_state", "validation_loss": "validation_loss_state", "grad_norm": "grad_norm_state"}
 
 
 def state_of(number):
@@ -24,7 +24,7 @@ def state_of(number):
 def normal_form(topic, value):
     """What admit must make of a good event: defaults filled in, a loss that is not finite as null and a state (DESIGN 3.4)."""
     event = complete(topic, value)
-    if topic in ("telemetry.training", "eval.results"):
+    if topic == "telemetry.training":
         for name, state in EVIDENCE.items():
             if isinstance(event.get(name), float) and not math.isfinite(event[name]):
                 event[state], event[name] = state_of(event[name]), None

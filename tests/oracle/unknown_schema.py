@@ -42,6 +42,7 @@ def test(cairn, work, finish):
     finish.append(registry.stop)
     env = chaos.environment(work)
     base = [str(cairn), "--data", str(work / "data"), "--kafka", bootstrap, "--registry", url]
+    chaos.call([*base, "init"], env, 60)
     chaos.call([*base, "topics", "apply"], env, 120)
     run = chaos.Cairn("a", [*base, "run"], env, work)
     finish.append(run.end)

@@ -33,7 +33,7 @@ impl Runs {
             );
             return;
         }
-        if !self.seen.insert(key, class, &event.event_id) {
+        if self.seen.contains(key, class, &event.event_id) {
             emit.duplicates += 1;
             return;
         }
@@ -43,6 +43,8 @@ impl Runs {
         {
             return;
         }
+        // Only what was taken counts as seen: a dead letter comes again under its own id (DESIGN §3.5).
+        self.seen.insert(key, class, &event.event_id);
         let state = self
             .rows
             .entry(key, || RowState::new(&events.tenant, &events.run_id));

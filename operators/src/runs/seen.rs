@@ -92,13 +92,19 @@ impl Seen {
         }
     }
 
+    /// True when an id was noted.
+    #[must_use]
+    pub fn contains(&self, run_key: &str, class: Class, event_id: &[u8]) -> bool {
+        let (key, id) = (key(run_key, class), short(event_id));
+        let fresh = self.fresh.get(&key);
+        let forgotten = fresh.is_some_and(|fresh| fresh.forget);
+        fresh.is_some_and(|fresh| fresh.set.contains(&id))
+            || (!forgotten && self.runs.get(&key).is_some_and(|run| run.ids.contains(&id)))
+    }
+
     /// Notes an id; true when it is new.
     pub fn insert(&mut self, run_key: &str, class: Class, event_id: &[u8]) -> bool {
-        let key = key(run_key, class);
-        let mut id = [0; ID_BYTES];
-        for (place, byte) in id.iter_mut().zip(event_id) {
-            *place = *byte;
-        }
+        let (key, id) = (key(run_key, class), short(event_id));
         let known = self.runs.get(&key).is_some_and(|run| run.ids.contains(&id));
         let fresh = self.fresh.entry(key).or_default();
         if (known && !fresh.forget) || !fresh.set.insert(id) {
@@ -271,6 +277,14 @@ impl Seen {
     }
 }
 
+fn short(event_id: &[u8]) -> [u8; ID_BYTES] {
+    let mut id = [0; ID_BYTES];
+    for (place, byte) in id.iter_mut().zip(event_id) {
+        *place = *byte;
+    }
+    id
+}
+
 fn key(run_key: &str, class: Class) -> String {
     format!("{run_key}|{}", class.letter())
 }
@@ -307,7 +321,9 @@ mod tests {
     fn an_id_is_new_once_also_after_a_restore() {
         let (mut seen, mut twin) = (Seen::default(), Seen::default());
         for number in 0..1000 {
+            assert!(!seen.contains("t/r", Class::Telemetry, &id(number)));
             assert!(seen.insert("t/r", Class::Telemetry, &id(number)));
+            assert!(seen.contains("t/r", Class::Telemetry, &id(number)));
             assert!(!seen.insert("t/r", Class::Telemetry, &id(number)));
             if number % 7 == 0 {
                 commit(&mut seen, &mut twin);
@@ -316,6 +332,7 @@ mod tests {
         commit(&mut seen, &mut twin);
         assert_eq!(twin.bytes(), seen.bytes());
         for number in 0..1000 {
+            assert!(twin.contains("t/r", Class::Telemetry, &id(number)));
             assert!(
                 !twin.insert("t/r", Class::Telemetry, &id(number)),
                 "{number}"
@@ -351,6 +368,7 @@ mod tests {
         assert!(twin.insert("r", Class::Telemetry, &id(0)));
         twin.discard();
         seen.forget("r", Class::Telemetry);
+        assert!(!seen.contains("r", Class::Telemetry, &id(99)));
         commit(&mut seen, &mut twin);
         assert_eq!((seen.bytes(), twin.bytes()), (0, 0));
         assert!(twin.insert("r", Class::Telemetry, &id(99)));

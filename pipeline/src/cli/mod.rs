@@ -57,7 +57,7 @@ pub struct Global {
     /// Answer as NDJSON on standard output
     #[arg(long, global = true)]
     json: bool,
-    /// What to log: off, error, warn, info, debug, or directives; warn for `run`, off for the others
+    /// What to log: off, error, warn, info, debug, or directives; warn for `run`, off for what ends by itself
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<String>,
 }
@@ -201,7 +201,7 @@ pub fn main() -> ExitCode {
     // Only a process that stays has something to tell besides its answer: the line of an error says what a command met.
     let level = match (&cli.global.log, &cli.command) {
         (Some(level), _) => level,
-        (None, Command::Run(_)) => "warn",
+        (None, Command::Run(run)) if run.stays() => "warn",
         (None, _) => "off",
     };
     crate::logging::init(level);

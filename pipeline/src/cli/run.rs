@@ -37,6 +37,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// Runs until it is stopped, and has somebody who reads its log.
+    pub(super) fn stays(&self) -> bool {
+        !self.drain
+    }
+
     pub(super) fn run(self, global: &Global) -> Outcome {
         let (config, place) = global.open()?;
         let metrics = Arc::new(Metrics::new());

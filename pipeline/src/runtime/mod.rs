@@ -8,7 +8,8 @@
 //! - `merge` and `order`: in which order what was polled is applied, without and with state.
 //! - [`timepiece`]: the clock that a member goes by.
 //! - [`snapshot`]: local copies of changelogs, for a quick restart.
-//! - [`service`]: all members of a process; supervision by the kind of fault; stop and drain.
+//! - [`service`]: all members of a process; stop and drain.
+//! - [`supervision`]: what follows a fault.
 //! - [`executor`]: long work beside the loop (DESIGN §3.7).
 //!
 //! Everything a batch causes is committed in one transaction or not at all. No `if` about the domain stands here.
@@ -22,5 +23,6 @@ mod order;
 pub mod resolve;
 pub mod service;
 pub mod snapshot;
+pub mod supervision;
 pub mod task;
 pub mod timepiece;

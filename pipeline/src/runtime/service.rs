@@ -13,6 +13,7 @@ use super::encode::Encoder;
 use super::executor::{Executor, Work};
 use super::member::{Counts, Member, Step};
 use super::snapshot::SnapshotLimits;
+use super::supervision::Backoff;
 use super::task::{Kind, kinds};
 use crate::config::Config;
 use crate::connect::Place;
@@ -210,7 +211,7 @@ impl Service {
         ready: &AtomicBool,
     ) -> Result<(), Fault> {
         let patience = Duration::from_millis(self.config.runtime.poll_patience_ms);
-        let mut backoff = Backoff::new(&self.config);
+        let mut backoff = Backoff::new(&self.config.runtime);
         // A member that has lived longer than the longest pause has got over what ended its predecessor.
         let proven = Duration::from_millis(self.config.runtime.restart_backoff_ms_max);
         while !stop.load(Ordering::Relaxed) {
@@ -264,12 +265,14 @@ impl Service {
         stop: &AtomicBool,
     ) -> Result<(), Fault> {
         self.metrics.restarted(operator, fault.name());
-        match fault {
-            Fault::Fenced(_) | Fault::Config(_) => return Err(fault),
-            Fault::Abort(_) | Fault::Unknown(_) | Fault::Unreachable(_) => {}
-        }
-        let wait = backoff.next();
-        tracing::warn!(operator, fault = %fault, wait_ms = wait.as_millis() as u64, "building the member anew");
+        let why = fault.to_string();
+        let wait = backoff.after(fault)?;
+        tracing::warn!(
+            operator,
+            fault = why,
+            wait_ms = wait.as_millis() as u64,
+            "building the member anew"
+        );
         let begun = Instant::now();
         while begun.elapsed() < wait && !stop.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(10));
@@ -279,7 +282,7 @@ impl Service {
 
     /// The embedded log: all members in one thread, in passes.
     fn run_passes(&self, stop: &AtomicBool) -> Result<(), Fault> {
-        let mut backoff = Backoff::new(&self.config);
+        let mut backoff = Backoff::new(&self.config.runtime);
         let pause = Duration::from_millis(self.config.runtime.pass_pause_ms);
         let patience = Duration::from_millis(self.config.runtime.poll_patience_ms);
         let proven = Duration::from_millis(self.config.runtime.restart_backoff_ms_max);
@@ -388,7 +391,7 @@ impl Service {
         let begun = Instant::now();
         let limits = self.ingress_ends()?;
         let mut members = self.members(Some(&limits))?;
-        let mut backoff = Backoff::new(&self.config);
+        let mut backoff = Backoff::new(&self.config.runtime);
         let mut quiet_turns = 0;
         let mut lag = 0;
         loop {
@@ -510,32 +513,4 @@ fn folder_name(instance: &str) -> String {
         }
     };
     instance.chars().map(plain).collect()
-}
-
-/// A pause that doubles up to a limit.
-struct Backoff {
-    first: Duration,
-    longest: Duration,
-    next: Duration,
-}
-
-impl Backoff {
-    fn new(config: &Config) -> Self {
-        let first = Duration::from_millis(config.runtime.restart_backoff_ms);
-        Self {
-            first,
-            longest: Duration::from_millis(config.runtime.restart_backoff_ms_max),
-            next: first,
-        }
-    }
-
-    fn next(&mut self) -> Duration {
-        let wait = self.next;
-        self.next = (wait * 2).min(self.longest);
-        wait
-    }
-
-    fn reset(&mut self) {
-        self.next = self.first;
-    }
 }

@@ -85,6 +85,17 @@ impl Kind {
     pub fn open(&self) -> Box<dyn Task> {
         (self.make)()
     }
+
+    /// The same kind with each task inside another one: for tests that watch a core, or plant a bug.
+    #[must_use]
+    pub fn wrapped(
+        mut self,
+        wrap: impl Fn(Box<dyn Task>) -> Box<dyn Task> + Send + Sync + 'static,
+    ) -> Self {
+        let make = self.make;
+        self.make = Box::new(move || wrap(make()));
+        self
+    }
 }
 
 /// The task kinds of this release, in the order in which a drain works them off.

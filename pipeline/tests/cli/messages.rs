@@ -140,20 +140,19 @@ fn a_near_miss_in_a_mapping_is_named() {
 #[test]
 fn a_broker_that_is_not_there_is_one_line() {
     let bench = Bench::new();
-    let output = bench.run(&[
-        "tail",
-        "late",
-        "--kafka",
-        "127.0.0.1:1",
-        "--setting",
-        "log.reach_timeout_ms=1500",
-    ]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(
-        (output.status.code(), text.lines().count()),
-        (Some(4), 1),
-        "{text}"
-    );
+    assert_eq!(bench.run(&["init"]).status.code(), Some(0));
+    for command in [&["tail", "late"], &["run", "--drain"]] {
+        let mut arguments = command.to_vec();
+        arguments.extend(["--kafka", "127.0.0.1:1"]);
+        arguments.extend(["--setting", "log.reach_timeout_ms=1500"]);
+        let output = bench.run(&arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            (output.status.code(), text.lines().count()),
+            (Some(4), 1),
+            "{text}"
+        );
+    }
 }
 
 /// What a script reads is there whatever its value: `breaker replay` and `verdicts` say the same.

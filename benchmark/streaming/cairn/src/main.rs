@@ -18,10 +18,12 @@ use member::Member;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a stop may take; the harness allows 20 s.
 const STOP: Duration = Duration::from_secs(15);
+/// How long a topic that is said to exist may take to be seen.
+const TOPIC_PATIENCE: Duration = Duration::from_secs(5);
 /// First and longest pause before a new session after a fault.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -73,13 +75,10 @@ fn main() -> ExitCode {
 
 fn session(config: &Config, stop: &AtomicBool, has_worked: &mut bool) -> Result<(), Fault> {
     let log = KafkaLog::connect(config.settings.clone())?;
-    let topics = log.topics()?;
-    let Some(input) = topics.get(&config.input) else {
-        return Err(Fault::Config(format!("there is no topic {}", config.input)));
-    };
+    let partitions = partitions(&log, &config.input)?;
     log.create(&[TopicSpec::new(
         &config.changelog,
-        input.partitions,
+        partitions,
         Cleanup::Compact,
     )])?;
     let mut member = Member::new(log.open(config.who.clone())?, config);
@@ -88,4 +87,18 @@ fn session(config: &Config, stop: &AtomicBool, has_worked: &mut bool) -> Result<
         *has_worked = true;
     }
     member.stop(STOP)
+}
+
+/// A broker may learn of a topic that was just created a moment after its creator was told.
+fn partitions(log: &KafkaLog, topic: &str) -> Result<i32, Fault> {
+    let deadline = Instant::now() + TOPIC_PATIENCE;
+    loop {
+        if let Some(state) = log.topics()?.get(topic) {
+            return Ok(state.partitions);
+        }
+        if Instant::now() >= deadline {
+            return Err(Fault::Config(format!("there is no topic {topic}")));
+        }
+        std::thread::sleep(PAUSE_MIN);
+    }
 }

@@ -37,20 +37,17 @@ impl RowState {
     }
 
     pub(super) fn lifecycle(&mut self, event: &RunLifecycle) {
-        match event.state {
-            RunState::Finished => self.ended = Some((event.attempt, true)),
-            RunState::Crashed => self.ended = Some((event.attempt, false)),
-            RunState::Started | RunState::EndOfFile | RunState::Unknown => {}
+        let finished = match event.state {
+            RunState::Finished => Some(true),
+            RunState::Crashed => Some(false),
+            RunState::Started | RunState::EndOfFile | RunState::Unknown => None,
+        };
+        if let Some(finished) = finished
+            && self.ended.is_none_or(|(attempt, _)| event.attempt >= attempt)
+        {
+            self.ended = Some((event.attempt, finished));
         }
-        if event.attempt >= self.row.attempt {
-            let row = &mut self.row;
-            if let Some(step) = event.step {
-                row.steps = Some(row.steps.map_or(step, |steps| steps.max(step)));
-            }
-            if let Some(tokens) = event.tokens {
-                row.tokens = Some(row.tokens.map_or(tokens, |most| most.max(tokens)));
-            }
-        }
+        self.reach(event.attempt, event.step, event.tokens);
         for artifact in &event.artifacts {
             add_artifact(&mut self.row.artifacts, artifact);
         }

@@ -1,4 +1,5 @@
-//! What runs measure: steps, latencies, tool calls. Measurements go by attempt and step, the greatest wins.
+//! What runs measure: steps, latencies, tool calls. Measurements go by attempt and step, the greatest wins: what a run has
+//! reached, it has reached in its newest attempt, whichever attempt is heard of last.
 
 use super::{RowState, set};
 use cairn_avro::record::{NumberState, RuntimeTelemetry, ToolOutcome, ToolUse, TrainingTelemetry};
@@ -39,15 +40,18 @@ impl RowState {
         {
             row.nonfinite_steps += 1;
         }
-        if event.attempt >= row.attempt {
-            row.steps = Some(row.steps.map_or(event.step, |steps| steps.max(event.step)));
-            if let Some(tokens) = event.tokens {
-                row.tokens = Some(row.tokens.map_or(tokens, |most| most.max(tokens)));
-            }
+        self.reach(event.attempt, Some(event.step), event.tokens);
+        if event.tokens_per_second.is_some() && self.speed_at.is_none_or(|at| place >= at) {
+            self.speed_at = Some(place);
+            self.tokens_per_second = event.tokens_per_second;
         }
-        if newest {
-            set(&mut self.tokens_per_second, event.tokens_per_second);
-        }
+    }
+
+    /// Notes how far an attempt has come.
+    pub(super) fn reach(&mut self, attempt: i32, steps: Option<i64>, tokens: Option<i64>) {
+        let (row, reached) = (&mut self.row, &mut self.reached);
+        greatest(&mut row.steps, &mut reached.steps, attempt, steps);
+        greatest(&mut row.tokens, &mut reached.tokens, attempt, tokens);
     }
 
     pub(super) fn runtime(&mut self, event: &RuntimeTelemetry) {
@@ -79,4 +83,14 @@ impl RowState {
         }
         self.row.tool_success_ratio = Some(self.tool_successes as f64 / self.row.tool_calls as f64);
     }
+}
+
+/// A newer attempt replaces the value, the same attempt raises it, an older one says nothing.
+fn greatest(value: &mut Option<i64>, of: &mut Option<i32>, attempt: i32, new: Option<i64>) {
+    let Some(new) = new.filter(|_| of.is_none_or(|of| attempt >= of)) else {
+        return;
+    };
+    let same = *of == Some(attempt);
+    *value = Some(value.filter(|_| same).map_or(new, |known| known.max(new)));
+    *of = Some(attempt);
 }

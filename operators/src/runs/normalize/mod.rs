@@ -3,6 +3,9 @@
 //! Ingress topics have no order between them, so the fold asks little of order: measurements go by attempt and step, the
 //! greatest wins; configuration fills in what is said and the last word counts; scores are kept by harness, task and
 //! metric, the newest step wins. Late facts amend the row like any other (DESIGN §3.5).
+//!
+//! The status is what the run has said, not what its clock has seen: an end stands until a newer attempt is heard of. Rows of
+//! the same attempt that come after it amend the row and open windows again; the run stays finished or failed.
 
 mod declared;
 mod derived;
@@ -28,6 +31,9 @@ pub struct RowState {
     pub row: ExperimentRow,
     /// Attempts seen, in order.
     attempts: Vec<i32>,
+    /// Attempts that `steps` and `tokens` are of.
+    #[serde(default)]
+    reached: Reached,
     /// (attempt, step) that `loss_last` comes from.
     loss_at: Option<(i32, i64)>,
     /// (attempt, step) that `validation_loss_last` comes from.
@@ -36,10 +42,20 @@ pub struct RowState {
     runtime_at: Option<(i32, i64)>,
     /// Tool calls that succeeded.
     tool_successes: i64,
-    /// Attempt and state of the newest lifecycle event.
+    /// Attempt of the newest end, and whether it finished.
     ended: Option<(i32, bool)>,
-    /// Newest tokens a second, for the utilisation.
+    /// Tokens a second of the greatest step, for the utilisation.
     tokens_per_second: Option<f64>,
+    /// (attempt, step) that `tokens_per_second` comes from.
+    #[serde(default)]
+    speed_at: Option<(i32, i64)>,
+}
+
+/// Attempts that measures are of, each where it was measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Reached {
+    steps: Option<i32>,
+    tokens: Option<i32>,
 }
 
 impl RowState {
@@ -55,12 +71,14 @@ impl RowState {
         Self {
             row,
             attempts: Vec::new(),
+            reached: Reached::default(),
             loss_at: None,
             validation_at: None,
             runtime_at: None,
             tool_successes: 0,
             ended: None,
             tokens_per_second: None,
+            speed_at: None,
         }
     }
 
@@ -145,10 +163,9 @@ impl RowState {
             }
             _ => match event.payload {
                 Payload::TrainingTelemetry(_) | Payload::RunLifecycle(_) => RunStatus::Running,
-                _ if row.status == RunStatus::Unknown || row.status == RunStatus::Planned => {
-                    RunStatus::Running
-                }
-                _ => row.status,
+                // A fact that somebody else sends is no sign that a silent run goes on.
+                _ if row.status == RunStatus::Stalled => RunStatus::Stalled,
+                _ => RunStatus::Running,
             },
         };
     }
