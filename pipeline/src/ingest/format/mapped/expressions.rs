@@ -9,8 +9,12 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType,
 };
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema};
-use datafusion::logical_expr::Expr;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::collections::BTreeSet;
@@ -83,8 +87,14 @@ impl Planner {
     ) -> Result<Arc<dyn PhysicalExpr>, Refusal> {
         let schema = df_schema(schema)?;
         let expression = self.logical(sql, &schema, what)?;
-        self.context
-            .create_physical_expr(expression, &schema)
+        if expression.is_volatile() || asks_the_time(&expression) {
+            return Err(Refusal(format!(
+                "the mapping's {what} {sql:?} gives another value each time: the same table twice would be two sets of events; \
+                 use a column or a constant"
+            )));
+        }
+        self.simplified(expression, &schema)
+            .and_then(|expression| self.context.create_physical_expr(expression, &schema))
             .map_err(|error| {
                 let error = error.strip_backtrace();
                 Refusal(format!(
@@ -93,6 +103,28 @@ impl Planner {
                 ))
             })
     }
+
+    /// What has no evaluation of its own (`coalesce`, `nvl`) rewritten into what has.
+    fn simplified(&self, expression: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+        let state = self.context.state();
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(Arc::clone(state.config_options()))
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        simplifier.simplify(simplifier.coerce(expression, schema)?)
+    }
+}
+
+/// `now()` and its like are fixed within a query, and differ between two.
+fn asks_the_time(expression: &Expr) -> bool {
+    expression
+        .exists(|part| {
+            Ok(matches!(part, Expr::ScalarFunction(call)
+                if call.func.signature().volatility == Volatility::Stable
+                    && matches!(call.name(), "now" | "current_date" | "current_time" | "today")))
+        })
+        .unwrap_or(false)
 }
 
 fn df_schema(schema: &Schema) -> Result<DFSchema, Refusal> {

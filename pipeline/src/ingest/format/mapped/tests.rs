@@ -252,6 +252,50 @@ fn what_does_not_fit_is_said_before_anything_is_read() {
     assert!(why.contains("fields.step"), "{why}");
 }
 
+/// Values as PostgreSQL gives them for the same expressions.
+#[test]
+fn functions_that_a_mapping_needs() {
+    for (expression, expected) in [
+        ("coalesce(a, b)", 2.0),
+        ("coalesce(a, 7)", 7.0),
+        ("nullif(b, 2)", f64::NAN),
+        ("CASE WHEN b > 1 THEN 10 ELSE 20 END", 10.0),
+        ("exp(ln(b))", 2.0),
+        ("round(2.5 * b)", 5.0),
+        ("abs(0 - b)", 2.0),
+        ("CAST(substr(s, 4, 2) AS INT)", 12.0),
+        ("CAST(substring(s FROM 4 FOR 2) AS INT)", 12.0),
+        ("position('-' IN s)", 3.0),
+        ("CAST(replace(lower(trim(s)), 'ab-', '') AS INT)", 12.0),
+        ("CAST(regexp_replace(s, '[^0-9]', '', 'g') AS INT)", 12.0),
+        (
+            "extract(minute FROM to_timestamp('1970-01-01T00:42:00'))",
+            42.0,
+        ),
+    ] {
+        let mapping = format!(
+            "{{topic: telemetry.training, run_id: r, fields: {{step: step, metrics.x: \"{expression}\", loss: loss}}}}"
+        );
+        let table = "r,step,loss,a,b,s\nrun,1,3.0,,2,AB-12\n";
+        let out = read("mapped_csv", table.as_bytes(), &map(&mapping));
+        assert!(out.rejects.is_empty(), "{expression}: {:?}", out.rejects);
+        let found = training(&out)[0].metrics.get("x").copied();
+        let expected = Some(expected).filter(|value| !value.is_nan());
+        assert_eq!(found, expected, "{expression}");
+    }
+}
+
+#[test]
+fn what_gives_another_value_each_time_is_refused() {
+    for expression in ["random()", "uuid()", "now()", "b + random()"] {
+        let mapping = format!(
+            "{{topic: telemetry.training, run_id: r, fields: {{step: step, loss: \"{expression}\"}}}}"
+        );
+        let said = refused("mapped_csv", &mapping, "r,step,b\nrun,1,2\n");
+        assert!(said.contains("another value each time"), "{said}");
+    }
+}
+
 #[test]
 fn real_tables() {
     if let Some(folder) = shared("gadre-overtraining") {
