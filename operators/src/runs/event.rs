@@ -66,11 +66,9 @@ impl Runs {
                 tokens: lifecycle.tokens,
                 append_time_ms: AppendTimeMs(self.wall_ms),
             };
-            let plan = self.plan(key);
-            let mut out = Vec::new();
             let run = self.followed.entry(key, Followed::default);
-            follow::end(run, &self.rules.follow, &plan, mark, &mut out);
-            self.follow_up(at, key, out, None, emit);
+            run.last = Some((at.partition, at.offset));
+            follow::end(run, mark);
             self.note_end(key);
         }
     }
@@ -119,6 +117,7 @@ impl Runs {
         );
         match taken {
             Ok(()) => {
+                run.last = Some((at.partition, at.offset));
                 self.follow_up(at, key, out, Some(event), emit);
                 self.note_end(key);
                 true
@@ -129,6 +128,10 @@ impl Runs {
                 true
             }
             Err(rejected) => {
+                // A refused row makes no run.
+                if *run == Followed::default() {
+                    self.followed.remove(key);
+                }
                 self.dead(
                     events,
                     event,
