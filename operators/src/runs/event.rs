@@ -7,7 +7,7 @@ use crate::breaker::follow::{self, Followed, Followup};
 use crate::operator::{At, Dead, Emit, Output};
 use crate::time::{AppendTimeMs, ClockKind, EndMark, Rejected};
 use cairn_avro::record::{
-    BreakerState, Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingTelemetry, WindowKind,
+    Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingTelemetry, WindowKind,
 };
 
 impl Runs {
@@ -175,10 +175,7 @@ impl Runs {
                 Followup::Decision(decision) => {
                     let verdict = wire::verdict(at, &tenant, &run_id, decision);
                     let state = self.rows.entry(key, || RowState::new(&tenant, &run_id));
-                    if verdict.state == BreakerState::Open {
-                        state.row.divergences += i64::from(wire::is_divergence(verdict.cause));
-                    }
-                    state.row.breaker_state = verdict.state;
+                    state.judged(&verdict);
                     self.touched.insert(key.to_owned());
                     let telegram = wire::telegram(at, &verdict, emit.current_trace());
                     emit.put_urgent(Output::Verdict(verdict));

@@ -12,8 +12,9 @@ use super::*;
 use crate::operator::Remember;
 use bench::{Bench, end, event, step};
 use cairn_avro::record::{
-    EvalResult, ExperimentRow, ModelConfig, Payload, RunConfig, RunEvent, RunLifecycle, RunPlanned,
-    RunState, RunStatus, RunTags, ToolOutcome, ToolUse, TrainingTelemetry, WindowKind,
+    BreakerCause, EvalResult, ExperimentRow, ModelConfig, NumberState, Payload, RunConfig,
+    RunEvent, RunLifecycle, RunPlanned, RunState, RunStatus, RunTags, ToolOutcome, ToolUse,
+    TrainingTelemetry, WindowKind,
 };
 
 const START_MS: i64 = 1_800_000_000_000;
@@ -227,6 +228,39 @@ fn attempts_are_counted_whatever_their_order() {
         .send(step(2, 95, 3.0));
     let row = bench.row();
     assert_eq!((row.attempts, row.attempt, row.retries), (3, 2, 2));
+}
+
+/// A loss that leaps and then is no number is one trouble, told twice.
+#[test]
+fn a_divergence_that_gets_graver_counts_once() {
+    let mut bench = Bench::new();
+    for at in 0..1000 {
+        bench.send(step(
+            0,
+            at,
+            if at < 500 {
+                3.0 + 0.01 * (at % 5) as f64
+            } else {
+                9.0
+            },
+        ));
+    }
+    bench.send(Payload::TrainingTelemetry(TrainingTelemetry {
+        run_id: "r".to_owned(),
+        step: 1000,
+        loss_state: NumberState::Nan,
+        ..TrainingTelemetry::default()
+    }));
+    let causes: Vec<BreakerCause> = bench
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Verdict(verdict) => Some(verdict.cause),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(causes, [BreakerCause::Divergence, BreakerCause::NonFinite]);
+    assert_eq!(bench.row().divergences, 1);
 }
 
 #[test]
