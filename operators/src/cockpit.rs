@@ -22,7 +22,7 @@ pub struct CockpitRules {
     pub breakers_max: usize,
     /// A board is stale this long after it was issued.
     pub board_ttl_ms: i64,
-    /// Most alerts remembered for a tenant: those beyond are the oldest of the lowest priority.
+    /// Most alerts, run breakers and times of raising remembered for a tenant; of alerts the lowest priority goes first, then the oldest.
     pub remembered_max: usize,
 }
 
@@ -111,6 +111,7 @@ impl Cockpit {
                         telegram.text.fallback.clone(),
                     ),
                 );
+                board.breakers.truncate(rules.remembered_max);
             }
         }
         let same = |alert: &Alert| alert.kind == telegram.kind && alert.subject == subject;
@@ -127,6 +128,8 @@ impl Cockpit {
             board
                 .raised_ms
                 .retain(|raised| *raised > now_ms - LOAD_WINDOW_MS);
+            let beyond = board.raised_ms.len().saturating_sub(rules.remembered_max);
+            board.raised_ms.drain(..beyond);
             let count = board
                 .alerts
                 .iter()
@@ -282,7 +285,8 @@ fn response(kind: &str, key: &str) -> (&'static str, &'static str, i64) {
     }
 }
 
-/// Letters, digits and `._:-`, as the schema's ids have it.
+/// Letters, digits and `._:-`, as the schema's ids have it; at most 128. Where another text could read the same, the beginning of
+/// this one's digest tells them apart.
 fn identifier(text: &str) -> String {
     let clean: String = text
         .chars()
@@ -293,13 +297,15 @@ fn identifier(text: &str) -> String {
                 '_'
             }
         })
-        .take(128)
         .collect();
-    if clean.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        clean
-    } else {
-        format!("x{clean}").chars().take(128).collect()
+    let begins_well = clean.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins_well && clean == text && clean.len() <= 128 {
+        return clean;
     }
+    let digest = hex::text(&Sha256::digest(text)[..8]);
+    let first = if begins_well { "" } else { "x" };
+    let kept: String = clean.chars().take(100).collect();
+    format!("{first}{kept}-{digest}")
 }
 
 /// A version 7 UUID (RFC 9562) whose random part comes from the content, so that a replay makes the same one.

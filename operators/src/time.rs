@@ -59,6 +59,8 @@ pub struct TimeSettings {
     pub idle_after_ms: i64,
     /// A run without a row for this long, or for five times its longest gap, has stalled. 30 min: longer than a slow evaluation.
     pub stalled_after_ms: i64,
+    /// A run that has stalled and was silent for this long is given up: its windows close as at an end. A day: longer than any pause on purpose.
+    pub given_up_after_ms: i64,
 }
 
 impl Default for TimeSettings {
@@ -73,6 +75,7 @@ impl Default for TimeSettings {
             end_grace_ms: 30_000,
             idle_after_ms: 300_000,
             stalled_after_ms: 1_800_000,
+            given_up_after_ms: 86_400_000,
         }
     }
 }
@@ -181,13 +184,13 @@ pub struct RunClock {
     pub tokens_max_before: Option<i64>,
     /// Greatest event time seen.
     pub event_time_max_ms: Option<i64>,
-    /// Append time of the newest row.
+    /// Append time of the newest row or end.
     pub append_time_ms: AppendTimeMs,
     /// Longest time between two rows' appends, in milliseconds.
     pub gap_max_ms: i64,
     /// The end, if the run has announced one.
     pub end: Option<EndMark>,
-    /// True once the end has closed the windows.
+    /// True once the end, or a silence after which the run was given up, has closed the windows.
     pub ended: bool,
 }
 
@@ -247,7 +250,14 @@ pub fn observe(
             step_max_before: step_highest,
             tokens_max_before: tokens_highest,
             append_time_ms: clock.append_time_ms,
-            end: clock.end.filter(|end| end.attempt == stamp.attempt),
+            // An end may come before its attempt's rows: they have its grace from here on.
+            end: clock
+                .end
+                .filter(|end| end.attempt == stamp.attempt)
+                .map(|end| EndMark {
+                    append_time_ms: stamp.append_time_ms,
+                    ..end
+                }),
             ..RunClock::default()
         };
     }
@@ -290,6 +300,8 @@ pub fn announce_end(clock: &mut RunClock, mark: EndMark) {
         clock.ended = false;
         clock.end = Some(mark);
         clock.attempt = clock.attempt.or(Some(mark.attempt));
+        // A run that is known by its end alone was heard of now, not in 1970.
+        clock.append_time_ms = clock.append_time_ms.max(mark.append_time_ms);
     }
 }
 
@@ -309,6 +321,18 @@ pub fn end_is_due(clock: &RunClock, settings: &TimeSettings, now: AppendTimeMs) 
         || now.0.saturating_sub(end.append_time_ms.0) >= settings.end_grace_ms
 }
 
+/// True once nothing more of the attempt is waited for: its end is due, or it is given up.
+pub fn is_over(clock: &RunClock, settings: &TimeSettings, now: AppendTimeMs) -> bool {
+    end_is_due(clock, settings, now) || is_given_up(clock, settings, now)
+}
+
+/// True where the run has stalled and was silent for so long that it is treated as if it had ended, although it never said so.
+fn is_given_up(clock: &RunClock, settings: &TimeSettings, now: AppendTimeMs) -> bool {
+    !clock.ended
+        && clock.attempt.is_some()
+        && now.0.saturating_sub(clock.append_time_ms.0) >= given_up_after(clock, settings)
+}
+
 /// What the run is doing at append time `now` (of the newest record or tick).
 pub fn activity(clock: &RunClock, settings: &TimeSettings, now: AppendTimeMs) -> Activity {
     if clock.ended {
@@ -324,7 +348,8 @@ pub fn activity(clock: &RunClock, settings: &TimeSettings, now: AppendTimeMs) ->
     }
 }
 
-/// The append time at which this run next needs a tick, if any: an end's grace, or the moments of idle and stalled.
+/// The append time at which this run next needs a tick, if any: an end's grace, or the moments at which it is idle, stalled and
+/// given up.
 pub fn next_timer(
     clock: &RunClock,
     settings: &TimeSettings,
@@ -333,8 +358,12 @@ pub fn next_timer(
     if clock.ended || clock.attempt.is_none() {
         return None;
     }
-    let silence = [settings.idle_after_ms, stalled_after(clock, settings)]
-        .map(|after| clock.append_time_ms.0.saturating_add(after));
+    let silence = [
+        settings.idle_after_ms,
+        stalled_after(clock, settings),
+        given_up_after(clock, settings),
+    ]
+    .map(|after| clock.append_time_ms.0.saturating_add(after));
     let grace = clock
         .end
         .map(|end| end.append_time_ms.0.saturating_add(settings.end_grace_ms));
@@ -362,4 +391,10 @@ fn stalled_after(clock: &RunClock, settings: &TimeSettings) -> i64 {
     settings
         .stalled_after_ms
         .max(clock.gap_max_ms.saturating_mul(5))
+}
+
+fn given_up_after(clock: &RunClock, settings: &TimeSettings) -> i64 {
+    settings
+        .given_up_after_ms
+        .max(stalled_after(clock, settings))
 }

@@ -241,18 +241,18 @@ fn an_end_closes_what_is_open_and_a_new_attempt_what_was_before() {
     }
     follow::end(
         &mut state,
-        &settings,
-        &plan,
         EndMark {
             attempt: 1,
             step: Some(22),
             tokens: None,
             append_time_ms: at,
         },
-        &mut out,
     );
+    follow::tick(&mut state, &settings, &plan, at, &mut out);
     assert!(!state.clock.ended);
     follow::row(&mut state, &settings, &plan, &row(1, 22), at, &mut out).unwrap();
+    assert!(!state.clock.ended, "another row of that step may come");
+    follow::tick(&mut state, &settings, &plan, at, &mut out);
     assert!(state.clock.ended);
     let closed: Vec<_> = out
         .iter()
@@ -294,15 +294,12 @@ fn an_end_without_its_last_rows_waits_for_the_grace_or_a_drain() {
         .unwrap();
         follow::end(
             &mut state,
-            &settings,
-            &plan,
             EndMark {
                 attempt: 0,
                 step: Some(9),
                 tokens: None,
                 append_time_ms: AppendTimeMs(10),
             },
-            &mut out,
         );
         follow::tick(&mut state, &settings, &plan, AppendTimeMs(30_009), &mut out);
         assert!(out.is_empty());

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A crate of ours and the crates of ours that it may see.
@@ -222,4 +224,39 @@ fn one_crate_names_kafka_and_sqlite() {
     }
     assert_eq!(workspace.who_names("rdkafka"), ["cairn-bus"]);
     assert_eq!(workspace.who_names("rusqlite"), ["cairn-bus"]);
+}
+
+/// Every Rust file below a folder of ours; `target` and what begins with a dot is none.
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder of ours") {
+        let path = entry.expect("an entry of it").path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// Compiled in, it is the folder of the clone that built the binary first: with one target directory for two clones cargo takes
+/// the binary for fresh, and it looks for its files in the other one. `std::env::var_os` asks at run time.
+#[test]
+fn no_folder_of_a_crate_is_compiled_in() {
+    let mut files = Vec::new();
+    for (name, _) in MAY_SEE {
+        let folder = name.strip_prefix("cairn-").expect("ours");
+        sources(&cairn_tests::folder().join("..").join(folder), &mut files);
+    }
+    let compiled_in = format!("env!({}CARGO_MANIFEST_", '"');
+    let found: Vec<&PathBuf> = files
+        .iter()
+        .filter(|path| {
+            let text = std::fs::read_to_string(path).expect("Rust is UTF-8");
+            text.split_whitespace()
+                .collect::<String>()
+                .contains(&compiled_in)
+        })
+        .collect();
+    assert!(files.len() > 100 && found.is_empty(), "{found:?}");
 }

@@ -52,6 +52,10 @@ pub const ALL: &[Case] = &[
         "a_commit_shows_all_or_nothing",
         writing::a_commit_shows_all_or_nothing,
     ),
+    (
+        "what_is_delivered_is_seen_once_it_is_committed",
+        writing::what_is_delivered_is_seen_once_it_is_committed,
+    ),
     ("an_abort_leaves_nothing", writing::an_abort_leaves_nothing),
     (
         "what_cannot_be_written_is_said",
@@ -76,6 +80,10 @@ pub const ALL: &[Case] = &[
     (
         "a_poll_without_patience_loses_nothing",
         reading::a_poll_without_patience_loses_nothing,
+    ),
+    (
+        "headers_come_unless_they_are_left_out",
+        reading::headers_come_unless_they_are_left_out,
     ),
     ("paused_partitions_wait", reading::paused_partitions_wait),
     ("seek_reads_again", reading::seek_reads_again),

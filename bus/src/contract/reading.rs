@@ -158,6 +158,26 @@ pub(super) fn a_poll_without_patience_loses_nothing(place: &Place<'_>) {
     }
 }
 
+/// A log may give headers all the same; the rest of the record is the same either way.
+pub(super) fn headers_come_unless_they_are_left_out(place: &Place<'_>) {
+    let log = (place.open)();
+    let topic = place.topic(&*log, "in", 1);
+    let mut writer = place.writer(&*log, "writer");
+    let mut sent = out(&topic, 0, "a");
+    sent.headers = vec![("x".into(), b"1".to_vec()), ("x".into(), b"2".to_vec())];
+    writer.send(sent.clone()).unwrap();
+    writer.commit(&Offsets::new()).unwrap();
+    let mut with = place.reading(&*log, "with", &[&topic]);
+    let read = records(&mut *with, 1);
+    assert_eq!(read[0].headers, sent.headers);
+    let mut without = place.reading(&*log, "without", &[&topic]);
+    without.leave_out_headers();
+    let bare = records(&mut *without, 1);
+    assert!(bare[0].headers.is_empty() || bare[0].headers == sent.headers);
+    assert_eq!((&bare[0].key, &bare[0].value), (&sent.key, &sent.value));
+    assert_eq!(bare[0].offset, read[0].offset);
+}
+
 pub(super) fn paused_partitions_wait(place: &Place<'_>) {
     let log = (place.open)();
     let topic = place.topic(&*log, "in", 2);

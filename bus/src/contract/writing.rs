@@ -1,7 +1,8 @@
 //! What is written, and when it is seen.
 
-use super::{Place, everything, next, out, records, silence, values, write};
+use super::{PATIENCE, Place, everything, next, out, records, silence, values, write};
 use crate::log::{Cleanup, Fault, Offsets, Outgoing, TopicSpec};
+use std::time::Instant;
 
 pub(super) fn topics_are_created_once_and_stay_as_asked(place: &Place<'_>) {
     let log = (place.open)();
@@ -172,6 +173,24 @@ pub(super) fn what_cannot_be_written_is_said(place: &Place<'_>) {
         &small,
     );
     assert_eq!(everything(&*log, &small).len(), 1);
+}
+
+/// Delivery is no commit: nobody sees what is only delivered.
+pub(super) fn what_is_delivered_is_seen_once_it_is_committed(place: &Place<'_>) {
+    let log = (place.open)();
+    let topic = place.topic(&*log, "in", 1);
+    let mut writer = place.writer(&*log, "writer");
+    assert!(writer.is_delivered().unwrap(), "nothing was sent");
+    for number in 0..100 {
+        writer.send(out(&topic, 0, &number.to_string())).unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !writer.is_delivered().unwrap() {
+        assert!(Instant::now() < deadline, "100 records are not delivered");
+    }
+    assert!(everything(&*log, &topic).is_empty());
+    writer.commit(&Offsets::new()).unwrap();
+    assert_eq!(everything(&*log, &topic).len(), 100);
 }
 
 pub(super) fn a_pass_is_seen_inside_at_once_and_outside_afterwards(place: &Place<'_>) {

@@ -16,6 +16,9 @@ pub struct Followed {
     pub windows: WindowsState,
     /// Its breaker.
     pub breaker: BreakerState,
+    /// Partition and offset of the record that moved it last, where it was a record: what a decision without rows of its own cites.
+    #[serde(default)]
+    pub last: Option<(i32, i64)>,
 }
 
 /// How time and breaker are set.
@@ -74,23 +77,16 @@ pub fn row(
     );
     out.extend(late.into_iter().map(Followup::Late));
     judge(run, settings, plan, closed, out);
-    end_if_due(run, settings, plan, append_time_ms, out);
     Ok(())
 }
 
-/// Notes an end; its windows close when its clock value is reached, after the grace, or at a drain.
-pub fn end(
-    run: &mut Followed,
-    settings: &FollowSettings,
-    plan: &Plan,
-    mark: EndMark,
-    out: &mut Vec<Followup>,
-) {
+/// Notes an end; [`tick`] closes its windows when its clock value is reached or after the grace, or a drain does.
+pub fn end(run: &mut Followed, mark: EndMark) {
     time::announce_end(&mut run.clock, mark);
-    end_if_due(run, settings, plan, mark.append_time_ms, out);
 }
 
-/// A tick: append time has reached `now`.
+/// Append time has reached `now`, and a record's rows have all been taken in: ends a run whose end is due, or that is given up.
+/// Not for each row: the rows of the last step come together, and the first of them must not make the others late.
 pub fn tick(
     run: &mut Followed,
     settings: &FollowSettings,
@@ -98,7 +94,11 @@ pub fn tick(
     now: AppendTimeMs,
     out: &mut Vec<Followup>,
 ) {
-    end_if_due(run, settings, plan, now, out);
+    if time::is_over(&run.clock, &settings.time, now) {
+        let attempt = run.clock.attempt.unwrap_or_default();
+        close(run, settings, plan, attempt, ClosedBy::EndOfRun, out);
+        run.clock.ended = true;
+    }
 }
 
 /// A drain finishes: an announced end counts as reached and its windows close. The windows of a run that goes on stay open.
@@ -127,20 +127,6 @@ pub fn close_now(
 ) {
     let attempt = run.clock.attempt.unwrap_or_default();
     close(run, settings, plan, attempt, by, out);
-}
-
-fn end_if_due(
-    run: &mut Followed,
-    settings: &FollowSettings,
-    plan: &Plan,
-    now: AppendTimeMs,
-    out: &mut Vec<Followup>,
-) {
-    if time::end_is_due(&run.clock, &settings.time, now) {
-        let attempt = run.clock.attempt.unwrap_or_default();
-        close(run, settings, plan, attempt, ClosedBy::EndOfRun, out);
-        run.clock.ended = true;
-    }
 }
 
 fn close(

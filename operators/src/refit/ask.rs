@@ -87,6 +87,9 @@ pub(super) fn relevant(row: &ExperimentRow) -> Option<impl PartialEq + use<>> {
         (
             row.model.clone(),
             row.tokens,
+            // Which loss an observation has hangs on where the run ended.
+            row.steps,
+            row.validation_loss_step,
             row.loss_last.map(f64::to_bits),
             row.validation_loss_last.map(f64::to_bits),
             row.tags.clone(),

@@ -128,8 +128,9 @@ impl Refit {
     }
 
     fn row(&mut self, key: &str, row: Option<ExperimentRow>) {
-        let before = self.rows.get(key).map(relevant);
-        let after = row.as_ref().map(relevant);
+        // A run that no fit can see is, to a fit, not there: the first sight of it changes nothing.
+        let before = self.rows.get(key).and_then(relevant);
+        let after = row.as_ref().and_then(relevant);
         match row {
             Some(row) => self.rows.put(key, row),
             None => self.rows.remove(key),

@@ -7,7 +7,7 @@ use crate::breaker::follow::{self, Followed, Followup};
 use crate::operator::{At, Dead, Emit, Output};
 use crate::time::{AppendTimeMs, ClockKind, EndMark, Rejected};
 use cairn_avro::record::{
-    BreakerState, Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingTelemetry, WindowKind,
+    Payload, RunEvent, RunEvents, RunState, RunStatus, TrainingTelemetry, WindowKind,
 };
 
 impl Runs {
@@ -66,11 +66,9 @@ impl Runs {
                 tokens: lifecycle.tokens,
                 append_time_ms: AppendTimeMs(self.wall_ms),
             };
-            let plan = self.plan(key);
-            let mut out = Vec::new();
             let run = self.followed.entry(key, Followed::default);
-            follow::end(run, &self.rules.follow, &plan, mark, &mut out);
-            self.follow_up(at, key, out, None, emit);
+            run.last = Some((at.partition, at.offset));
+            follow::end(run, mark);
             self.note_end(key);
         }
     }
@@ -119,6 +117,7 @@ impl Runs {
         );
         match taken {
             Ok(()) => {
+                run.last = Some((at.partition, at.offset));
                 self.follow_up(at, key, out, Some(event), emit);
                 self.note_end(key);
                 true
@@ -129,6 +128,10 @@ impl Runs {
                 true
             }
             Err(rejected) => {
+                // A refused row makes no run.
+                if *run == Followed::default() {
+                    self.followed.remove(key);
+                }
                 self.dead(
                     events,
                     event,
@@ -172,10 +175,7 @@ impl Runs {
                 Followup::Decision(decision) => {
                     let verdict = wire::verdict(at, &tenant, &run_id, decision);
                     let state = self.rows.entry(key, || RowState::new(&tenant, &run_id));
-                    if verdict.state == BreakerState::Open {
-                        state.row.divergences += i64::from(wire::is_divergence(verdict.cause));
-                    }
-                    state.row.breaker_state = verdict.state;
+                    state.judged(&verdict);
                     self.touched.insert(key.to_owned());
                     let telegram = wire::telegram(at, &verdict, emit.current_trace());
                     emit.put_urgent(Output::Verdict(verdict));

@@ -24,6 +24,7 @@ pub use wire::{row, verdict};
 use crate::breaker::follow::{self, Followed};
 use crate::operator::{At, Emit, Output};
 use crate::tables::Table;
+use crate::time::AppendTimeMs;
 use cairn_avro::record::RunEvents;
 use normalize::RowState;
 use seen::{Seen, SeenLimits};
@@ -51,11 +52,18 @@ pub struct Runs {
     forgotten: Table<i64>,
     /// Runs whose row the batch changed.
     touched: BTreeSet<String>,
+    /// The greatest append time of all that was read, under one key: with the other tables it is all that outputs hang on.
+    clock: Table<i64>,
+    /// The same, at hand.
+    wall_ms: i64,
     /// Which runs are due when: made from the tables, kept nowhere.
     watch: Watch,
-    wall_ms: i64,
-    expired_ms: i64,
+    /// Runs whose place in the index the batch changed.
+    placed: BTreeSet<String>,
 }
+
+/// The only key of the table `clock`.
+const WALL_MS: &str = "wall_ms";
 
 impl Runs {
     /// A core that knows no run.
@@ -73,26 +81,34 @@ impl Runs {
             endings: Table::new("endings"),
             forgotten: Table::new("forgotten"),
             touched: BTreeSet::new(),
-            watch: Watch::default(),
+            clock: Table::new("clock"),
             wall_ms: i64::MIN,
-            expired_ms: i64::MIN,
+            watch: Watch::default(),
+            placed: BTreeSet::new(),
         }
     }
 
     /// Takes one record.
     pub fn apply(&mut self, at: &At<'_>, input: Input, emit: &mut Emit) {
         // The greatest append time seen is this core's wall time; it never goes back (DESIGN §3.4).
-        self.wall_ms = self.wall_ms.max(at.append_time_ms);
+        let before_ms = self.wall_ms;
+        if at.append_time_ms > before_ms {
+            self.wall_ms = at.append_time_ms;
+            self.clock.put(WALL_MS, self.wall_ms);
+        }
         if let Input::Events(events) = input {
             let key = cairn_topics::run_key(&events.tenant, &events.run_id);
             for event in &events.events {
                 emit.trace(event.traceparent.as_deref());
                 self.event(at, &key, &events, event, emit);
             }
+            // An end is judged when all of the record's rows are in, still in the trace of the last of them.
+            self.look(at, &key, AppendTimeMs(self.wall_ms), emit);
             emit.trace(None);
-            self.watch.look_at(&key);
+            self.place(&key);
         }
         self.timers(at, emit);
+        self.expire(before_ms, emit);
     }
 
     /// Publishes the rows that the batch changed; called once before each commit.
@@ -104,7 +120,8 @@ impl Runs {
         }
     }
 
-    /// Closes the windows of runs whose end was announced: the end of a drain.
+    /// Closes the windows of runs whose end was announced: the end of a drain, which is no record. What it says is said at the
+    /// core's wall time, and of the record that moved the run last.
     pub fn drain(&mut self, emit: &mut Emit) {
         let open: Vec<String> = self
             .followed
@@ -112,16 +129,17 @@ impl Runs {
             .filter(|(_, run)| run.clock.end.is_some() && !run.clock.ended)
             .map(|(key, _)| key.to_owned())
             .collect();
-        let at = At {
-            topic: wire::TOPIC,
-            partition: 0,
-            offset: 0,
-            append_time_ms: self.wall_ms,
-        };
         for key in open {
             let plan = self.plan(&key);
             let mut out = Vec::new();
             let run = self.followed.entry(&key, Followed::default);
+            let (partition, offset) = run.last.unwrap_or_default();
+            let at = At {
+                topic: wire::TOPIC,
+                partition,
+                offset,
+                append_time_ms: self.wall_ms,
+            };
             follow::drain(run, &self.rules.follow, &plan, &mut out);
             self.follow_up(&at, &key, out, None, emit);
             self.note_end(&key);

@@ -14,8 +14,10 @@ pub struct RunsRules {
     pub dedupe_ids_per_run_max: usize,
     /// How long after a run's end its windows, breaker and telemetry ids are kept.
     pub forget_after_end_ms: i64,
-    /// How long after its last change the row of an ended run is kept; a fact later than that is a dead letter.
+    /// How long after its last change the row of a run is kept; a fact later than that is a dead letter.
     pub row_retention_days: i64,
+    /// Most runs remembered as let go, for a partition; of those beyond, the oldest count as new again. 100,000 are about 10 MB.
+    pub forgotten_max: usize,
 }
 
 impl Default for RunsRules {
@@ -25,6 +27,7 @@ impl Default for RunsRules {
             dedupe_ids_per_run_max: SeenLimits::default().ids_per_run_max,
             forget_after_end_ms: 600_000,
             row_retention_days: 365,
+            forgotten_max: 100_000,
         }
     }
 }

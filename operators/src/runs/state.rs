@@ -1,8 +1,18 @@
 //! What a task of runs remembers, as the shell keeps, restores and bounds it.
 
-use super::{Runs, seen};
+use super::{Runs, WALL_MS, seen};
 use crate::operator::{Change, Remember};
-use std::collections::BTreeSet;
+use crate::time::AppendTimeMs;
+
+impl Runs {
+    /// Takes the restored wall time, and puts the runs whose moments it has passed in their places.
+    fn set_clock(&mut self) {
+        self.wall_ms = self.clock.get(WALL_MS).copied().unwrap_or(i64::MIN);
+        for key in self.watch.passed(AppendTimeMs(self.wall_ms)) {
+            self.place_anew(&key);
+        }
+    }
+}
 
 impl Remember for Runs {
     fn changes(&self) -> Vec<Change> {
@@ -12,6 +22,7 @@ impl Remember for Runs {
         self.followed.changes(&mut changes);
         self.endings.changes(&mut changes);
         self.forgotten.changes(&mut changes);
+        self.clock.changes(&mut changes);
         changes
     }
 
@@ -21,23 +32,24 @@ impl Remember for Runs {
         self.followed.merge();
         self.endings.merge();
         self.forgotten.merge();
+        self.clock.merge();
+        self.placed.clear();
     }
 
     fn discard(&mut self) {
-        let changed = self.followed.changed().chain(self.endings.changed());
-        let changed: BTreeSet<String> = changed
-            .chain(self.rows.changed())
-            .map(str::to_owned)
-            .collect();
         self.seen.discard();
         self.rows.discard();
         self.followed.discard();
         self.endings.discard();
         self.forgotten.discard();
+        self.clock.discard();
         self.touched.clear();
-        for key in &changed {
-            self.place_anew(key);
+        // Time goes back with the rest: what it was to do to a run is to be done again.
+        self.wall_ms = self.clock.get(WALL_MS).copied().unwrap_or(i64::MIN);
+        for key in std::mem::take(&mut self.placed) {
+            self.place_anew(&key);
         }
+        self.placed.clear();
     }
 
     fn restore(&mut self, table: &str, key: &str, value: Option<&[u8]>) -> Result<(), String> {
@@ -47,12 +59,15 @@ impl Remember for Runs {
             "followed" => self.followed.restore(key, value),
             "endings" => self.endings.restore(key, value),
             "forgotten" => self.forgotten.restore(key, value),
+            "clock" => self.clock.restore(key, value),
             other => Err(format!(
                 "runs has no table {other}; the changelog was written by another version"
             )),
         }?;
         if matches!(table, "rows" | "followed" | "endings") {
             self.place_anew(key);
+        } else if table == "clock" {
+            self.set_clock();
         }
         Ok(())
     }
@@ -63,5 +78,6 @@ impl Remember for Runs {
             + self.followed.bytes()
             + self.endings.bytes()
             + self.forgotten.bytes()
+            + self.clock.bytes()
     }
 }

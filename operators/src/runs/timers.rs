@@ -18,8 +18,8 @@ pub struct Health {
     pub stalled: usize,
 }
 
-/// How often rows are looked through for those that are too old.
-const EXPIRE_EVERY_MS: i64 = 3_600_000;
+/// Rows are looked through for those that are too old when wall time enters another hour: at the same record, whoever restarts.
+const HOUR_MS: i64 = 3_600_000;
 
 impl Runs {
     /// The earliest wall time at which a timer is due.
@@ -41,6 +41,9 @@ impl Runs {
 
     /// Brings the index up to date with what the tables say of a run.
     pub(super) fn place(&mut self, key: &str) {
+        if !self.placed.contains(key) {
+            self.placed.insert(key.to_owned());
+        }
         self.watch.place(
             key,
             self.followed.get(key).map(|run| &run.clock),
@@ -83,23 +86,17 @@ impl Runs {
             self.place(&key);
         }
         self.forget(at, emit);
-        self.expire();
     }
 
-    /// Ends a run whose end is due, or says that it has stalled.
-    fn look(&mut self, at: &At<'_>, key: &str, now: AppendTimeMs, emit: &mut Emit) {
+    /// Says that a run has stalled; ends one whose end is due or that is given up.
+    pub(super) fn look(&mut self, at: &At<'_>, key: &str, now: AppendTimeMs, emit: &mut Emit) {
         let settings = &self.rules.follow.time;
         let Some(clock) = self.followed.get(key).map(|run| &run.clock) else {
             return;
         };
-        if time::end_is_due(clock, settings, now) {
-            let plan = self.plan(key);
-            let mut out = Vec::new();
-            let run = self.followed.entry(key, Followed::default);
-            follow::tick(run, &self.rules.follow, &plan, now, &mut out);
-            self.follow_up(at, key, out, None, emit);
-            self.note_end(key);
-        } else if is_stalled(clock, settings, now)
+        let is_over = time::is_over(clock, settings, now);
+        if is_stalled(clock, settings, now)
+            && !time::end_is_due(clock, settings, now)
             && self
                 .rows
                 .get(key)
@@ -110,6 +107,14 @@ impl Runs {
             let telegram = wire::stalled(at, &state.row);
             self.touched.insert(key.to_owned());
             emit.put(Output::Telegram(telegram));
+        }
+        if is_over {
+            let plan = self.plan(key);
+            let mut out = Vec::new();
+            let run = self.followed.entry(key, Followed::default);
+            follow::tick(run, &self.rules.follow, &plan, now, &mut out);
+            self.follow_up(at, key, out, None, emit);
+            self.note_end(key);
         }
     }
 
@@ -129,32 +134,61 @@ impl Runs {
                     BreakerState::Open | BreakerState::HalfOpen
                 )
             {
-                emit.put(Output::Telegram(wire::over(at, &state.row)));
+                let has_ended = state.is_ended();
+                emit.put(Output::Telegram(wire::over(at, &state.row, has_ended)));
             }
         }
     }
 
-    fn expire(&mut self) {
-        if self.wall_ms < self.expired_ms.saturating_add(EXPIRE_EVERY_MS) {
+    /// Lets go of rows that nothing has changed for too long, once an hour of wall time; `before_ms` is the wall time before this
+    /// record. What is under way changes its row more often than that.
+    pub(super) fn expire(&mut self, before_ms: i64, emit: &mut Emit) {
+        if before_ms.div_euclid(HOUR_MS) == self.wall_ms.div_euclid(HOUR_MS) {
             return;
         }
-        self.expired_ms = self.wall_ms;
-        let oldest = self
-            .wall_ms
-            .saturating_sub(self.rules.row_retention_days.saturating_mul(86_400_000));
-        let old: Vec<String> = self
+        let retention_ms = self.rules.row_retention_days.saturating_mul(86_400_000);
+        let oldest = self.wall_ms.saturating_sub(retention_ms);
+        let old: Vec<(String, RunStatus)> = self
             .rows
             .iter()
-            .filter(|(_, state)| state.is_ended() && state.row.updated_append_time_ms < oldest)
-            .map(|(key, _)| key.to_owned())
+            .filter(|(_, state)| state.row.updated_append_time_ms < oldest)
+            .map(|(key, state)| (key.to_owned(), state.row.status))
             .collect();
-        for key in old {
+        for (key, status) in old {
+            // What the batch has changed of it is still said, wherever the batch ends.
+            if self.touched.remove(&key)
+                && let Some(state) = self.rows.get(&key)
+            {
+                emit.put(Output::Row(state.row.clone()));
+            }
             self.rows.remove(&key);
             self.followed.remove(&key);
+            self.endings.remove(&key);
             self.place(&key);
             self.seen.forget(&key, Class::Fact);
             self.seen.forget(&key, Class::Telemetry);
-            self.forgotten.put(&key, self.wall_ms);
+            // A plan that was never begun is no run: it may still begin.
+            if status != RunStatus::Planned {
+                self.forgotten.put(&key, self.wall_ms);
+            }
+        }
+        self.bound_forgotten();
+    }
+
+    /// Keeps the marks of what was let go within their limit; the oldest go first.
+    fn bound_forgotten(&mut self) {
+        let mut marks: Vec<(i64, String)> = self
+            .forgotten
+            .iter()
+            .map(|(key, since_ms)| (*since_ms, key.to_owned()))
+            .collect();
+        let beyond = marks.len().saturating_sub(self.rules.forgotten_max);
+        if beyond == 0 {
+            return;
+        }
+        marks.sort();
+        for (_, key) in marks.into_iter().take(beyond) {
+            self.forgotten.remove(&key);
         }
     }
 }

@@ -65,6 +65,11 @@ impl Watch {
         due
     }
 
+    /// Runs whose moment has passed.
+    pub(super) fn passed(&self, now: AppendTimeMs) -> Vec<String> {
+        self.next.due(now.0).map(str::to_owned).collect()
+    }
+
     /// Ended runs that are to be forgotten now, in key order.
     pub(super) fn over(&self, now: AppendTimeMs) -> BTreeSet<String> {
         self.endings.due(now.0).map(str::to_owned).collect()

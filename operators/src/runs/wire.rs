@@ -251,6 +251,7 @@ pub(super) fn remember_clock(run: &Followed) -> Followed {
     Followed {
         clock: run.clock.clone(),
         windows: windows::closed_marks(&run.windows),
+        last: run.last,
         ..Followed::default()
     }
 }
@@ -341,16 +342,15 @@ pub(super) fn resumed(at: &At<'_>, row: &ExperimentRow) -> Telegram {
     )
 }
 
-/// A run with an open breaker has ended: there is nothing left to act on.
-pub(super) fn over(at: &At<'_>, row: &ExperimentRow) -> Telegram {
-    status(
-        at,
-        row,
-        "breaker",
-        "breaker.over",
-        3,
-        &format!("Run {} has ended; its breaker is put away.", row.run_id),
-    )
+/// A run with an open breaker has ended, or is given up: there is nothing left to act on.
+pub(super) fn over(at: &At<'_>, row: &ExperimentRow, has_ended: bool) -> Telegram {
+    let what = if has_ended {
+        "has ended"
+    } else {
+        "is silent for too long"
+    };
+    let text = format!("Run {} {what}; its breaker is put away.", row.run_id);
+    status(at, row, "breaker", "breaker.over", 3, &text)
 }
 
 fn status(

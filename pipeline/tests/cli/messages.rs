@@ -185,3 +185,15 @@ fn a_verdict_of_the_first_attempt_says_so() {
         (&0.into(), &0.into())
     );
 }
+
+/// "4 with what is left at the time-out", and the next drain goes on from there.
+#[test]
+fn a_drain_that_gives_up_says_what_is_left() {
+    let bench = Bench::new();
+    let file = bench.file("a.jsonl", "{\"run_id\":\"r\",\"step\":1,\"loss\":2.5}\n");
+    bench.json(&["ingest", &file]);
+    let (exit, said) = bench.json(&["run", "--drain", "--timeout-s", "0"]);
+    assert_eq!((exit, &said[0]["lag"]), (4, &1.into()), "{said:?}");
+    let (exit, said) = bench.json(&["run", "--drain"]);
+    assert_eq!((exit, &said[0]["lag"]), (0, &0.into()), "{said:?}");
+}

@@ -43,7 +43,9 @@ impl RowState {
             RunState::Started | RunState::EndOfFile | RunState::Unknown => None,
         };
         if let Some(finished) = finished
-            && self.ended.is_none_or(|(attempt, _)| event.attempt >= attempt)
+            && self
+                .ended
+                .is_none_or(|(attempt, _)| event.attempt >= attempt)
         {
             self.ended = Some((event.attempt, finished));
         }

@@ -14,8 +14,11 @@ mod scores;
 
 pub use derived::FLOPS_CONVENTION;
 
+use super::wire;
 use crate::operator::At;
-use cairn_avro::record::{ExperimentRow, OffsetSpan, Payload, RunEvent, RunStatus};
+use cairn_avro::record::{
+    BreakerState, ExperimentRow, OffsetSpan, Payload, RunEvent, RunStatus, Verdict,
+};
 use derived::derive;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +49,9 @@ pub struct RowState {
     ended: Option<(i32, bool)>,
     /// Tokens a second of the greatest step, for the utilisation.
     tokens_per_second: Option<f64>,
+    /// True while an open breaker's trouble is counted among the divergences.
+    #[serde(default)]
+    diverged: bool,
     /// (attempt, step) that `tokens_per_second` comes from.
     #[serde(default)]
     speed_at: Option<(i32, i64)>,
@@ -79,6 +85,7 @@ impl RowState {
             ended: None,
             tokens_per_second: None,
             speed_at: None,
+            diverged: false,
         }
     }
 
@@ -86,6 +93,16 @@ impl RowState {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         matches!(self.row.status, RunStatus::Finished | RunStatus::Failed)
+    }
+
+    /// Notes where the breaker stands. A trouble that gets graver while the breaker is open is still one divergence.
+    pub(super) fn judged(&mut self, verdict: &Verdict) {
+        self.diverged &= verdict.previous_state == BreakerState::Open;
+        if verdict.state == BreakerState::Open && wire::is_divergence(verdict.cause) {
+            self.row.divergences += i64::from(!self.diverged);
+            self.diverged = true;
+        }
+        self.row.breaker_state = verdict.state;
     }
 
     /// Folds one event into the row.

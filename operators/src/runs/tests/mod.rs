@@ -1,117 +1,23 @@
 //! The core of one run, told events and ticks.
 
+mod attempts;
+mod bench;
+mod oblivion;
+mod replay;
 mod time;
 mod watch;
 
 use super::seen::Class;
 use super::*;
 use crate::operator::Remember;
+use bench::{Bench, end, event, step};
 use cairn_avro::record::{
-    EvalResult, ExperimentRow, ModelConfig, Payload, RunConfig, RunEvent, RunLifecycle, RunPlanned,
-    RunState, RunStatus, RunTags, ToolOutcome, ToolUse, TrainingTelemetry, WindowKind,
+    BreakerCause, EvalResult, ExperimentRow, ModelConfig, NumberState, Payload, RunConfig,
+    RunEvent, RunLifecycle, RunPlanned, RunState, RunStatus, RunTags, ToolOutcome, ToolUse,
+    TrainingTelemetry, WindowKind,
 };
 
 const START_MS: i64 = 1_800_000_000_000;
-
-/// A core that is told one run's events and remembers what it said.
-struct Bench {
-    core: Runs,
-    offset: i64,
-    outputs: Vec<Output>,
-    duplicates: u64,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self {
-            core: Runs::new(RunsRules::default()),
-            offset: 0,
-            outputs: Vec::new(),
-            duplicates: 0,
-        }
-    }
-
-    fn at(&self, append_time_ms: i64) -> At<'static> {
-        At {
-            topic: "runs.events",
-            partition: 3,
-            offset: self.offset,
-            append_time_ms,
-        }
-    }
-
-    fn send(&mut self, payload: Payload) -> &mut Self {
-        let id = crate::admit::event_id("default", payload.topic(), None, &payload);
-        self.send_as(&id, payload)
-    }
-
-    fn send_as(&mut self, id: &[u8], payload: Payload) -> &mut Self {
-        let event = RunEvent {
-            event_id: id.to_vec(),
-            attempt: payload.attempt(),
-            clock: crate::admit::clock(&payload),
-            received_time_ms: START_MS,
-            topic: payload.topic().to_owned(),
-            source: None,
-            traceparent: None,
-            payload,
-        };
-        let events = RunEvents {
-            tenant: "default".to_owned(),
-            run_id: "r".to_owned(),
-            events: vec![event],
-        };
-        self.input(START_MS + self.offset, Input::Events(events))
-    }
-
-    fn input(&mut self, append_time_ms: i64, input: Input) -> &mut Self {
-        let mut emit = Emit::default();
-        let at = self.at(append_time_ms);
-        self.core.apply(&at, input, &mut emit);
-        self.core.flush(&mut emit);
-        self.offset += 1;
-        self.duplicates += emit.duplicates;
-        self.outputs
-            .extend(emit.take().into_iter().map(|emitted| emitted.output));
-        self.core.merge();
-        self
-    }
-
-    fn row(&self) -> &ExperimentRow {
-        &self.core.rows.get("default/r").expect("a row").row
-    }
-
-    fn windows(&self) -> Vec<(i64, i64)> {
-        self.outputs
-            .iter()
-            .filter_map(|output| match output {
-                Output::Window(window) => Some((window.start, window.n)),
-                _ => None,
-            })
-            .collect()
-    }
-}
-
-fn step(attempt: i32, step: i64, loss: f64) -> Payload {
-    Payload::TrainingTelemetry(TrainingTelemetry {
-        run_id: "r".to_owned(),
-        attempt,
-        step,
-        tokens: Some(step * 10),
-        loss: Some(loss),
-        ..TrainingTelemetry::default()
-    })
-}
-
-fn end(attempt: i32, state: RunState, step: i64) -> Payload {
-    Payload::RunLifecycle(RunLifecycle {
-        run_id: "r".to_owned(),
-        attempt,
-        state,
-        step: Some(step),
-        ..RunLifecycle::default()
-    })
-}
 
 #[test]
 fn an_event_sent_twice_counts_once() {
@@ -322,6 +228,39 @@ fn attempts_are_counted_whatever_their_order() {
         .send(step(2, 95, 3.0));
     let row = bench.row();
     assert_eq!((row.attempts, row.attempt, row.retries), (3, 2, 2));
+}
+
+/// A loss that leaps and then is no number is one trouble, told twice.
+#[test]
+fn a_divergence_that_gets_graver_counts_once() {
+    let mut bench = Bench::new();
+    for at in 0..1000 {
+        bench.send(step(
+            0,
+            at,
+            if at < 500 {
+                3.0 + 0.01 * (at % 5) as f64
+            } else {
+                9.0
+            },
+        ));
+    }
+    bench.send(Payload::TrainingTelemetry(TrainingTelemetry {
+        run_id: "r".to_owned(),
+        step: 1000,
+        loss_state: NumberState::Nan,
+        ..TrainingTelemetry::default()
+    }));
+    let causes: Vec<BreakerCause> = bench
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Verdict(verdict) => Some(verdict.cause),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(causes, [BreakerCause::Divergence, BreakerCause::NonFinite]);
+    assert_eq!(bench.row().divergences, 1);
 }
 
 #[test]

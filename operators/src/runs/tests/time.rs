@@ -126,3 +126,47 @@ fn a_run_ordered_by_tokens_has_windows_by_tokens() {
         "two token windows are past the disorder"
     );
 }
+
+/// DESIGN 3.4: an end closes the windows when its clock value is reached; a record's events reach it together.
+#[test]
+fn two_rows_of_the_last_step_are_both_in_time() {
+    let mut bench = Bench::new();
+    bench.send(step(0, 90, 3.0));
+    let validation = Payload::TrainingTelemetry(TrainingTelemetry {
+        run_id: "r".to_owned(),
+        step: 100,
+        validation_loss: Some(3.1),
+        ..TrainingTelemetry::default()
+    });
+    bench.pack(vec![
+        event(b"end", end(0, RunState::Finished, 100)),
+        event(b"last", step(0, 100, 2.9)),
+        event(b"validation", validation),
+    ]);
+    assert_eq!(bench.windows(), [(0, 1), (100, 2)]);
+    let late = |output: &&Output| matches!(output, Output::Late(_));
+    assert_eq!(bench.outputs.iter().filter(late).count(), 0);
+    assert_eq!(bench.row().validation_loss_last, Some(3.1));
+}
+
+/// An end of a newer attempt may come long before its rows: they have their grace from the first of them on.
+#[test]
+fn the_grace_of_an_end_starts_again_with_its_attempts_first_row() {
+    let grace = RunsRules::default().follow.time.end_grace_ms;
+    let mut bench = Bench::new();
+    bench
+        .send(step(0, 10, 3.0))
+        .send(end(1, RunState::Finished, 50));
+    bench.input(START_MS + 1 + grace, Input::Tick);
+    assert_eq!(bench.windows(), [(0, 1)], "the attempt that was replaced");
+    bench.offset += 10 * grace;
+    let first = bench.offset;
+    for at in [20, 30, 40] {
+        bench.send(step(1, at, 3.0));
+    }
+    assert_eq!(bench.windows(), [(0, 1)]);
+    bench.input(START_MS + first + grace - 1, Input::Tick);
+    assert_eq!(bench.windows(), [(0, 1)]);
+    bench.input(START_MS + first + grace, Input::Tick);
+    assert_eq!(bench.windows(), [(0, 1), (0, 3)]);
+}

@@ -5,7 +5,7 @@ use super::*;
 use crate::time::{self, Activity, AppendTimeMs};
 
 /// SplitMix64: the same numbers on every machine.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -16,13 +16,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: i64) -> i64 {
+    pub(super) fn below(&mut self, end: i64) -> i64 {
         (self.next() % end as u64) as i64
     }
 }
 
 /// Short enough for everything to happen within a few hundred records.
-fn rules() -> RunsRules {
+pub(super) fn rules() -> RunsRules {
     let mut rules = RunsRules {
         forget_after_end_ms: 5_000,
         row_retention_days: 1,
@@ -31,6 +31,7 @@ fn rules() -> RunsRules {
     rules.follow.time.end_grace_ms = 700;
     rules.follow.time.idle_after_ms = 1_000;
     rules.follow.time.stalled_after_ms = 4_000;
+    rules.follow.time.given_up_after_ms = 20_000;
     rules
 }
 
@@ -68,7 +69,7 @@ fn payload(random: &mut Random, run_id: &str) -> Payload {
     }
 }
 
-fn input(random: &mut Random, offset: i64) -> Input {
+pub(super) fn input(random: &mut Random, offset: i64) -> Input {
     if random.below(4) == 0 {
         return Input::Tick;
     }
@@ -133,7 +134,7 @@ fn apply_walking(core: &mut Runs, at: &At<'_>, input: Input, emit: &mut Emit) {
     core.apply(at, input, emit);
 }
 
-fn restored(changelog: &[crate::operator::Change]) -> Runs {
+pub(super) fn restored(changelog: &[crate::operator::Change]) -> Runs {
     let mut core = Runs::new(rules());
     for change in changelog {
         core.restore(change.table, &change.key, change.value.as_deref())

@@ -272,7 +272,7 @@ impl Job {
 }
 
 fn parity(start_ms: i64) -> usize {
-    (start_ms / WINDOW_MS & 1) as usize
+    ((start_ms / WINDOW_MS) & 1) as usize
 }
 
 impl Remember for Job {
