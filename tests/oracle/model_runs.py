@@ -18,6 +18,9 @@ class Run:
         said = {"tenant": tenant, "run_id": run_id, "derivation_version": 1, "updated_append_time_ms": 0, **parts}
         self.row = complete("experiments.rows", said)
         self.loss_at = self.validation_at = self.runtime_at = self.ended = self.speed = None
+        self.measured = {"steps": {}, "tokens": {}}  # the most of each attempt that was measured
+        self.speed_at = None  # attempt and step that the tokens a second are of
+        self.in_trouble = False
         self.tool_successes, self.attempts = 0, set()
         self.has_row = False
 
@@ -63,16 +66,19 @@ class Run:
             self.validation_at = place
             row["validation_loss_last"], row["validation_loss_step"] = event["validation_loss"], event["step"]
         row["nonfinite_steps"] += any(event[name] in NONFINITE for name in ("loss_state", "grad_norm_state", "validation_loss_state"))
-        if event["attempt"] >= row["attempt"]:
-            self._reach(event)
-        if newest and event["tokens_per_second"] is not None:
-            self.speed = event["tokens_per_second"]
+        self._reach(event)
+        if event["tokens_per_second"] is not None:
+            if self.speed_at is None or place >= self.speed_at:
+                self.speed_at, self.speed = place, event["tokens_per_second"]
 
     def _reach(self, event):
+        # a run has come as far as its newest attempt that says how far
         for name, value in (("steps", event["step"]), ("tokens", event["tokens"])):
+            most = self.measured[name]
             if value is not None:
-                known = self.row[name]
-                self.row[name] = value if known is None else max(known, value)
+                most[event["attempt"]] = max(value, most.get(event["attempt"], value))
+            if most:
+                self.row[name] = most[max(most)]
 
     def _runtime(self, event):
         time_ms = event["event_time_ms"]
@@ -146,10 +152,10 @@ class Run:
                 self.row["tags"] = sorted(self.row["tags"] + [tag], key=str.encode)
 
     def _lifecycle(self, event):
-        if event["state"] in ("finished", "crashed"):
+        # an end of an attempt that was replaced says nothing about the run
+        if event["state"] in ("finished", "crashed") and not (self.ended is not None and self.ended[0] > event["attempt"]):
             self.ended = (event["attempt"], event["state"] == "finished")
-        if event["attempt"] >= self.row["attempt"]:
-            self._reach(event)
+        self._reach(event)
         for artifact in event["artifacts"]:
             known = [i for i, one in enumerate(self.row["artifacts"]) if (one["kind"], one["uri"]) == (artifact["kind"], artifact["uri"])]
             if known:
@@ -180,7 +186,7 @@ class Run:
         elif row["attempts"] == 0:
             if row["plan_id"] is not None:
                 row["status"] = "planned"
-        elif topic in ("telemetry.training", "runs.lifecycle") or row["status"] in ("unknown", "planned"):
+        elif topic in ("telemetry.training", "runs.lifecycle") or row["status"] != "stalled":
             row["status"] = "running"
 
     def _cover(self, topic, partition, offset):
@@ -239,6 +245,7 @@ class Partition:
             key = (value["tenant"], value["run_id"])
             for event in value["events"]:
                 self._event(record, key, event)
+            # whether a run is over is asked when all rows of the record are in
         self._timers(record)
 
     def drain(self):
@@ -260,17 +267,16 @@ class Partition:
         if event["event_id"][:16] in ids:
             self.duplicates += 1
             return
-        ids.add(event["event_id"][:16])
         run = self._run(key)
         if is_telemetry and not self._telemetry(record, key, run, event):
-            return
+            return  # what was refused may come again
+        ids.add(event["event_id"][:16])
         run.fold(record, event)
         if event["topic"] == "runs.config" and event["payload"]["clock"] != "unknown":
             run.windows.by_tokens = event["payload"]["clock"] == "tokens"
         if event["topic"] == "runs.lifecycle" and event["payload"]["state"] in ("finished", "crashed"):
             payload = event["payload"]
             run.clock.announce(event["attempt"], payload["step"], payload["tokens"], self.wall_ms)
-            self._end_if_due(record, key, run)
             self._note_end(key)
 
     def _telemetry(self, record, key, run, event):
@@ -293,7 +299,6 @@ class Partition:
         if late:
             self._late(record, key, event, late[0])
         self._judge(record, key, run, closed)
-        self._end_if_due(record, key, run)
         self._note_end(key)
         return True
 
@@ -320,15 +325,14 @@ class Partition:
             else:
                 place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
             self.verdicts.append({"tenant": key[0], "run_id": key[1], **verdict, "offsets": [place]})
-            if verdict["state"] == "open":
-                run.row["divergences"] += verdict["cause"] in ("divergence", "non_finite", "gradient_explosion")
+            if verdict["previous_state"] != "open":
+                run.in_trouble = False
+            if verdict["state"] == "open" and verdict["cause"] in ("divergence", "non_finite", "gradient_explosion"):
+                # what gets graver while the breaker is open is the same trouble
+                run.row["divergences"] += not run.in_trouble
+                run.in_trouble = True
             run.row["breaker_state"] = verdict["state"]
             run.has_row = True
-
-    def _end_if_due(self, record, key, run):
-        if run.clock.due(self.wall_ms):
-            self._close(key, run, record, run.clock.attempt, "end_of_run")
-            run.clock.ended = True
 
     def _note_end(self, key):
         if not self.runs[key].clock.ended:
@@ -339,11 +343,14 @@ class Partition:
     def _timers(self, record):
         for key in sorted(self.runs):
             run = self.runs[key]
-            if run.clock.due(self.wall_ms):
-                self._end_if_due(record, key, run)
-                self._note_end(key)
-            elif run.clock.attempt is not None and run.clock.stalled(self.wall_ms) and run.row["status"] == "running":
+            due = run.clock.due(self.wall_ms)
+            silent = run.clock.attempt is not None and run.clock.stalled(self.wall_ms)
+            if silent and not due and run.row["status"] == "running":
                 run.row["status"] = "stalled"
+            if due or silent and run.clock.given_up(self.wall_ms):
+                self._close(key, run, record, run.clock.attempt, "end_of_run")
+                run.clock.ended = True
+                self._note_end(key)
         for key in sorted(key for key, due in self.endings.items() if due <= self.wall_ms):
             # of an ended run only its clock and the marks up to which it was closed are kept, and the ids of facts
             del self.endings[key]

@@ -10,6 +10,7 @@ DISORDER = {"step": 100, "tokens": 50_000_000, "time": 30_000}
 SIZE = {"step": 100, "tokens": 50_000_000, "time": 60_000}
 UNIT = {"step": "steps", "tokens": "tokens", "time": "milliseconds"}
 FUTURE_CAP_MS = 300_000
+GIVEN_UP_AFTER_MS = 86_400_000
 STEP_JUMP_CAP = 1_000_000
 TOKEN_JUMP_CAP = 10**13
 ROWS_MAX = 2048
@@ -191,8 +192,9 @@ class Clock:
             self._begin()
             self.gap_ms = 0
             self.ended = False
-            if self.end is not None and self.end[0] != row.attempt:
-                self.end = None
+            if self.end is not None:
+                # an end that came before its attempt's rows waits for them from the first of them on
+                self.end = (*self.end[:3], wall_ms) if self.end[0] == row.attempt else None
         if self.max["step"] is not None:
             self.gap_ms = max(self.gap_ms, wall_ms - self.append_ms)
         self.attempt = row.attempt
@@ -224,6 +226,7 @@ class Clock:
             self.end = (attempt, step, tokens, wall_ms)
             if self.attempt is None:
                 self.attempt = attempt
+            self.append_ms = max(self.append_ms, wall_ms)  # it was heard of
 
     def due(self, wall_ms):
         if self.end is None or self.ended:
@@ -236,6 +239,10 @@ class Clock:
 
     def stalled(self, wall_ms):
         return not self.ended and wall_ms - self.append_ms >= max(1_800_000, 5 * self.gap_ms)
+
+    def given_up(self, wall_ms):
+        """Of a stalled run: silent for a day without having said that it ended."""
+        return wall_ms - self.append_ms >= GIVEN_UP_AFTER_MS
 
 
 class Windows:
