@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(if $(wildcard $(CACHE)),$(CACHE),$(CURDIR)/target)
 CAIRN := $(CARGO_TARGET_DIR)/debug/cairn
 DEMO_DATA ?= .cairn/demo
 
-.PHONY: demo test lint build ladder docs
+.PHONY: demo test soak lint build ladder docs
 
 ## demo: build, then run the ladder through the embedded log and all operators
 demo: build
@@ -19,6 +19,11 @@ build:
 ## test: unit, property, contract suite, end to end, real Kafka and a real registry where Java and Maven are found
 test:
 	cargo test --locked --workspace
+
+## soak: the whole topology on the simulated log, CAIRN_SEEDS stories from CAIRN_SEED_FIRST on (10,000: seven minutes on two cores)
+soak: export CAIRN_SEEDS ?= 10000
+soak:
+	cargo test --locked -p cairn-tests --test simulation -- --nocapture exactly_once
 
 ## lint: formatting and lints; deny where cargo-deny is installed
 lint:

@@ -1,5 +1,7 @@
 //! Contract, oracle, real-broker and end-to-end tests: what they need from the machine, and how they do without.
 
+pub mod simulation;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 

@@ -144,7 +144,12 @@ impl SimulatedLog {
         self.shared.world().trace.hash()
     }
 
-    /// The last 2,000 lines of the trace: requests so far, time, session, what, how → answer.
+    /// From now on the trace keeps so many lines instead of 2,000; at least 1.
+    pub fn keep_trace(&self, lines_max: usize) {
+        self.shared.world().trace.lines_max = lines_max.max(1);
+    }
+
+    /// The last lines of the trace: requests so far, time, session, what, how → answer.
     pub fn trace(&self) -> Vec<String> {
         self.shared.world().trace.lines()
     }

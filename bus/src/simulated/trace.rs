@@ -5,20 +5,30 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-/// So many lines are kept to be read; the hash covers all.
+/// So many lines are kept to be read unless more are wanted; the hash covers all.
 const LINES_MAX: usize = 2_000;
 
-#[derive(Default)]
 pub(super) struct Trace {
     hash: Sha256,
     lines: VecDeque<String>,
+    pub(super) lines_max: usize,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self {
+            hash: Sha256::new(),
+            lines: VecDeque::new(),
+            lines_max: LINES_MAX,
+        }
+    }
 }
 
 impl Trace {
     pub(super) fn line(&mut self, line: String) {
         self.hash.update(line.as_bytes());
         self.hash.update(b"\n");
-        if self.lines.len() == LINES_MAX {
+        if self.lines.len() >= self.lines_max {
             self.lines.pop_front();
         }
         self.lines.push_back(line);
