@@ -101,5 +101,6 @@ print("| log | what | rows/s, median (least–most) | CPU-s per million rows | p
 throughput(arguments, [])
 latency(arguments, [])
 if arguments.kafka:
+    # On a cluster no command makes a key: `cairn init` once, and name its recipient (CAIRN_DEADLETTER_RECIPIENT).
     throughput(arguments, ["--kafka", arguments.kafka])
     latency(arguments, ["--kafka", arguments.kafka])
