@@ -118,9 +118,10 @@ impl Session for Faulty {
         self.inner.committed(parts)
     }
 
-    fn read_to_end(
+    fn read_from(
         &mut self,
         part: &TopicPartition,
+        from: i64,
         each: &mut dyn FnMut(Record),
     ) -> Result<i64, Fault> {
         match self.early.remove(part) {
@@ -129,7 +130,7 @@ impl Session for Faulty {
                 records.into_iter().for_each(each);
                 Ok(next)
             }
-            None => self.inner.read_to_end(part, each),
+            None => self.inner.read_from(part, from, each),
         }
     }
 

@@ -15,7 +15,7 @@
 mod compact;
 mod segment;
 
-use segment::{Block, Broken, Mark};
+use segment::{Block, Broken, Each, Mark};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -87,7 +87,7 @@ impl Snapshot {
         of: &str,
         name: &str,
         wall_ms: i64,
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), String>,
+        each: &mut Each<'_>,
     ) -> io::Result<Option<(Self, Found)>> {
         let Some(dir) = &limits.dir else {
             return Ok(None);
@@ -234,7 +234,7 @@ fn load(
     of: &str,
     wall_ms: i64,
     limits: &SnapshotLimits,
-    each: &mut dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), String>,
+    each: &mut Each<'_>,
 ) -> Result<Option<Mark>, String> {
     let mut last = None;
     walk(folder, of, u64::MAX, &mut |block| match block {

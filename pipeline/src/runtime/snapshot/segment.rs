@@ -14,6 +14,9 @@
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
+/// Takes the key and value of an entry; no value is a tombstone.
+pub(super) type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), String> + 'a;
+
 /// What this binary writes and reads.
 pub(super) const FORMAT: u32 = 1;
 /// No block is larger: a damaged length must not make a reader ask for all memory.
@@ -144,10 +147,7 @@ pub(super) fn read(from: &mut impl Read) -> Result<Option<Block>, Broken> {
 }
 
 /// The entries of an entry block's body, in order.
-pub(super) fn entries(
-    body: &[u8],
-    each: &mut dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), String>,
-) -> Result<(), String> {
+pub(super) fn entries(body: &[u8], each: &mut Each<'_>) -> Result<(), String> {
     fn part<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], String> {
         let (part, after) = rest
             .split_at_checked(length)

@@ -87,7 +87,8 @@ fn rest(stage: &Stage, found: &Found) -> Result<(), String> {
             let mut task = kind.open();
             for record in found.of(changelog, partition) {
                 if let Some(state) = task.state() {
-                    decoder.restore(record, state)?;
+                    let key = record.key.as_deref().unwrap_or_default();
+                    decoder.restore(key, record.value.as_deref(), state)?;
                 }
             }
             if task.is_waiting() || task.due_ms().is_some() {
