@@ -1,6 +1,7 @@
 //! The whole topology on the simulated log, seed by seed, against an oracle; bugs that were planted are found.
 //!
-//! `CAIRN_SEEDS=10000` tells more stories (`make soak`), `CAIRN_SEED=17` one and its trace, `CAIRN_BUG=OverlayKept` with a bug.
+//! `CAIRN_SEEDS=10000` tells more stories (`make soak`), from `CAIRN_SEED_FIRST` on. `CAIRN_SEED=17` tells one with its trace, with
+//! `CAIRN_CONCERT=1` in concert, with `CAIRN_BUG=OverlayKept` with a bug.
 
 use cairn_tests::simulation::planted::Bug;
 use cairn_tests::simulation::stage::shared;
@@ -10,8 +11,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// So many stories without being asked for more.
+/// So many stories without being asked for more: by turns, and in concert, which costs more.
 const SEEDS: u64 = 200;
+const SEEDS_IN_CONCERT: u64 = 50;
 /// So many seeds must suffice to find a planted bug.
 const SEEDS_TO_FIND: u64 = 500;
 /// So many lines of the trace are shown of a story that ended wrongly.
@@ -22,11 +24,12 @@ fn variable(name: &str) -> Option<u64> {
     Some(value.parse().expect("a number"))
 }
 
-fn told(seed: u64, outcome: &Outcome) -> String {
+fn told(seed: u64, is_concert: bool, outcome: &Outcome) -> String {
     let difference = outcome.difference.as_deref().unwrap_or("none");
+    let concert = if is_concert { "CAIRN_CONCERT=1 " } else { "" };
     let lines = outcome.trace.len().saturating_sub(TRACE_LINES);
     format!(
-        "seed {seed} ({}): {difference}\nCAIRN_SEED={seed} cargo test -p cairn-tests --test simulation -- --nocapture one\n{}",
+        "seed {seed} ({}): {difference}\n{concert}CAIRN_SEED={seed} cargo test -p cairn-tests --test simulation -- --nocapture one\n{}",
         outcome.trace_hash,
         outcome.trace[lines..].join("\n")
     )
@@ -72,14 +75,14 @@ fn tell(
     result.into_inner().expect("no story panics")
 }
 
-#[test]
-fn exactly_once_whatever_happens() {
-    let seeds = variable("CAIRN_SEEDS").unwrap_or(SEEDS);
+fn is_exact(how: &str, seeds: u64, story: impl Fn(u64) -> Story + Sync) {
+    let seeds = variable("CAIRN_SEEDS").unwrap_or(seeds);
     let first = variable("CAIRN_SEED_FIRST").unwrap_or(0);
     let begun = Instant::now();
-    let (differences, counts) = tell(first..first + seeds, false, Story::of);
+    let is_concert = story(first).is_concert;
+    let (differences, counts) = tell(first..first + seeds, false, story);
     eprintln!(
-        "seeds {first} to {}: {:.1} s, {} differences, {} aborts; {counts:?}",
+        "{how}, seeds {first} to {}: {:.1} s, {} differences, {} aborts; {counts:?}",
         first + seeds,
         begun.elapsed().as_secs_f64(),
         differences.len(),
@@ -87,14 +90,19 @@ fn exactly_once_whatever_happens() {
     );
     if let Some((seed, outcome)) = differences.first_key_value() {
         let seeds: Vec<_> = differences.keys().take(50).collect();
-        panic!("seeds {seeds:?} differ\n{}", told(*seed, outcome));
+        panic!(
+            "{how}, seeds {seeds:?} differ\n{}",
+            told(*seed, is_concert, outcome)
+        );
     }
     // An oracle that compares nothing finds nothing.
+    assert!(aborts() > 0, "nothing was aborted");
     for what in [
         "fenced",
         "killed",
         "left",
         "stopped",
+        "superseded",
         "unknown",
         "unreachable",
         "answers",
@@ -110,6 +118,18 @@ fn exactly_once_whatever_happens() {
         let met = counts.get(what).copied().unwrap_or(0);
         assert!(met as u64 >= seeds / 20, "{what}: {met} in {seeds} stories");
     }
+}
+
+#[test]
+fn exactly_once_by_turns() {
+    is_exact("by turns", SEEDS, Story::of);
+}
+
+#[test]
+fn exactly_once_in_concert() {
+    is_exact("in concert", SEEDS_IN_CONCERT, |seed| {
+        Story::of(seed).in_concert()
+    });
 }
 
 /// Transactions that members aborted and did again, in this process.
@@ -133,6 +153,7 @@ fn one() {
         .unwrap_or(Bug::None);
     let mut story = Story::of(seed).with(bug);
     story.trace_lines = usize::MAX;
+    story.is_concert = variable("CAIRN_CONCERT") == Some(1);
     let outcome = run(&story);
     eprintln!("{:#?}\n{}", story, outcome.trace.join("\n"));
     eprintln!("{:?}", outcome.counts);
@@ -142,20 +163,29 @@ fn one() {
 #[test]
 fn the_same_seed_is_the_same_story() {
     for seed in 0..6 {
-        let (once, again) = (run(&Story::of(seed)), run(&Story::of(seed)));
-        assert_eq!(once, again, "seed {seed}");
+        for story in [Story::of(seed), Story::of(seed).in_concert()] {
+            let (once, again) = (run(&story), run(&story));
+            assert_eq!(once, again, "{story:?}");
+        }
     }
 }
 
 #[test]
 fn planted_bugs_are_found() {
-    for bug in Bug::ALL {
-        let (differences, _) = tell(0..SEEDS_TO_FIND, true, |seed| Story::of(seed).with(bug));
-        let Some((seed, outcome)) = differences.first_key_value() else {
-            panic!("{bug:?} was not found in {SEEDS_TO_FIND} seeds")
-        };
-        let difference = outcome.difference.as_deref().unwrap_or_default();
-        let line = difference.lines().next().unwrap_or_default();
-        eprintln!("{bug:?}: seed {seed}: {line}");
+    for is_concert in [false, true] {
+        for bug in Bug::ALL {
+            let story = |seed| Story {
+                is_concert,
+                ..Story::of(seed).with(bug)
+            };
+            let (differences, _) = tell(0..SEEDS_TO_FIND, true, story);
+            let how = if is_concert { "in concert" } else { "by turns" };
+            let Some((seed, outcome)) = differences.first_key_value() else {
+                panic!("{bug:?} was not found {how} in {SEEDS_TO_FIND} seeds")
+            };
+            let difference = outcome.difference.as_deref().unwrap_or_default();
+            let line = difference.lines().next().unwrap_or_default();
+            eprintln!("{bug:?} {how}: seed {seed}: {line}");
+        }
     }
 }

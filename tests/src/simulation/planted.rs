@@ -127,8 +127,9 @@ impl Session for Faulty {
         match self.early.remove(part) {
             Some(records) => {
                 let next = records.last().map_or(0, |record| record.offset + 1);
-                records.into_iter().for_each(each);
-                Ok(next)
+                let wanted = records.into_iter().filter(|record| record.offset >= from);
+                wanted.for_each(each);
+                Ok(next.max(from))
             }
             None => self.inner.read_from(part, from, each),
         }

@@ -1,6 +1,7 @@
 //! What a story plays on: the topics of the catalogue on a simulated log, the settings that a seed draws, and the parts that
 //! all stories share (schemas, encoder).
 
+use super::baton::Baton;
 use super::draw::Draw;
 use cairn_avro::hex;
 use cairn_avro::record::{ExperimentRow, FitVerdict, RunStatus, ScalingFit};
@@ -15,12 +16,14 @@ use cairn_pipeline::config::Config;
 use cairn_pipeline::connect::wanted_topics;
 use cairn_pipeline::metrics::Metrics;
 use cairn_pipeline::runtime::encode::Encoder;
+use cairn_pipeline::runtime::snapshot::SnapshotLimits;
 use cairn_pipeline::runtime::task::{Kind, kinds};
 use cairn_pipeline::runtime::timepiece::Timepiece;
 use cairn_pipeline::seal;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use tempfile::TempDir;
 
 /// Tenants that a story may have.
 pub const TENANTS: [&str; 2] = ["default", "acme"];
@@ -89,16 +92,53 @@ fn state(spec: &TopicSpec) -> (String, TopicState) {
     (spec.name.clone(), state)
 }
 
+/// Who moves the time of a story on.
+#[derive(Clone)]
+pub enum Time {
+    /// One thread.
+    Hand(SimulatedClock),
+    /// Many, in turn.
+    Baton(Arc<Baton>),
+}
+
+impl Time {
+    /// Time goes by, for others too where there are any.
+    pub fn advance_ms(&self, by_ms: i64) {
+        match self {
+            Self::Hand(clock) => clock.advance_ms(by_ms),
+            Self::Baton(baton) => baton.sleep_until(baton.now_ms() + by_ms),
+        }
+    }
+}
+
+impl Clock for Time {
+    fn now_ms(&self) -> i64 {
+        match self {
+            Self::Hand(clock) => clock.now_ms(),
+            Self::Baton(baton) => baton.now_ms(),
+        }
+    }
+
+    fn wait_until(&self, time_ms: i64) {
+        match self {
+            Self::Hand(clock) => clock.wait_until(time_ms),
+            Self::Baton(baton) => baton.wait_until(time_ms),
+        }
+    }
+}
+
 /// One story's cluster and settings.
 pub struct Stage {
     /// The cluster.
     pub log: SimulatedLog,
     /// Its clock.
-    pub clock: SimulatedClock,
+    pub clock: Time,
     /// As the seed draws it.
     pub config: Config,
     /// All four, as they are.
     pub kinds: Vec<Arc<Kind>>,
+    /// Where snapshots of changelogs lie, if there are any.
+    snapshots: Option<TempDir>,
     /// Which kinds each instance runs, with a planted bug where there is one.
     pub instances: Vec<(&'static str, Vec<Arc<Kind>>)>,
 }
@@ -109,7 +149,7 @@ impl Stage {
     /// # Panics
     /// Where the log refuses the catalogue's topics.
     #[must_use]
-    pub fn new(seed: u64, retry_in_place: bool, wrap: impl Fn(Kind) -> Kind) -> Self {
+    pub fn new(seed: u64, clock: Time, retry_in_place: bool, wrap: impl Fn(Kind) -> Kind) -> Self {
         // Partition p of all topics of a family must go to one member. Of the two assignors only range sees to that, so with the
         // other one kinds of several topics and a state live in one instance, and under one name: beside a dead predecessor
         // that nobody misses yet, even one instance would get half of what belongs together.
@@ -124,13 +164,18 @@ impl Stage {
             retry_in_place,
             ..SimulatedSettings::default()
         };
-        let clock = SimulatedClock::default();
         let log = SimulatedLog::with_settings(seed, FaultPlan::quiet(), clock.clone(), settings);
         let mut draw = Draw::new(seed, 1);
         let config = settings_of(&mut draw);
         let mut wanted = wanted_topics(&config.log, &config.runtime.tenants);
+        let snapshots = draw
+            .percent(40)
+            .then(|| tempfile::tempdir().expect("a folder"));
         for spec in &mut wanted {
-            spec.delete_retention_ms = DELETE_RETENTION_MS;
+            // Tombstones outlive snapshots.
+            if snapshots.is_none() {
+                spec.delete_retention_ms = DELETE_RETENTION_MS;
+            }
         }
         log.create(&wanted)
             .expect("an empty log takes the catalogue");
@@ -159,8 +204,31 @@ impl Stage {
             clock,
             config,
             kinds,
+            snapshots,
             instances,
         }
+    }
+
+    /// Where an instance keeps snapshots. They are not compacted: that takes a thread, whose time is nobody's.
+    #[must_use]
+    pub fn snapshots(&self, instance: &str) -> SnapshotLimits {
+        match &self.snapshots {
+            None => SnapshotLimits::none(),
+            Some(folder) => SnapshotLimits {
+                app_id: self.config.log.app_id.clone(),
+                dir: Some(folder.path().join(instance)),
+                age_ms_max: self.config.runtime.snapshot_age_s_max * 1_000,
+                slack_bytes_max: u64::MAX >> 1,
+            },
+        }
+    }
+
+    /// Partitions that the members of all kinds own together.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        let topics = self.kinds.iter().flat_map(|kind| &kind.inputs);
+        let partitions = topics.filter_map(|topic| shared().encoder.partitions(topic));
+        partitions.map(|number| number as usize).sum()
     }
 
     /// A task kind by name.
@@ -200,6 +268,7 @@ fn settings_of(draw: &mut Draw) -> Config {
     config.runtime.merge_records_max = draw.pick(&[10, 1_000]);
     config.runtime.tick_interval_ms = draw.pick(&[1_000, 3_000]);
     config.admit.packed_events_max = draw.pick(&[3, 500]);
+    config.runtime.snapshot_mark_interval_ms = draw.pick(&[500, 5_000]);
     config.refit.rules.debounce_ms = 500;
     config.refit.rules.debounce_ms_max = 3_000;
     config.runs.forget_after_end_ms = 20_000;

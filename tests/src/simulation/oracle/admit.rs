@@ -1,8 +1,8 @@
 //! Everything sent is an event or a dead letter, once; and a run's events of one ingress partition keep their order.
 
+use super::replay::Core;
 use super::text::{self, body};
 use super::{Found, compare};
-use crate::simulation::oracle::replay::Core;
 use crate::simulation::stage::Stage;
 use cairn_avro::record::{DeadLetter, RunEvents};
 use cairn_operators::operator::Output;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 pub(super) fn differs(stage: &Stage, found: &Found) -> Result<(), String> {
     let kind = stage.kind("admit");
-    let mut core = Core::new(stage, kind);
+    let mut core = Core::new(kind);
     for topic in &kind.inputs {
         for record in found.all(topic) {
             core.apply(record)?;

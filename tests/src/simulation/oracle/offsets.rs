@@ -1,7 +1,7 @@
 //! Nothing is unread, and nothing is undecided.
 
-use crate::simulation::instance::group;
 use crate::simulation::planted::read;
+use crate::simulation::process::group;
 use crate::simulation::stage::Stage;
 use cairn_bus::{Fault, Log, TopicPartition};
 use std::collections::BTreeMap;

@@ -23,8 +23,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(stage: &Stage, kind: &Kind) -> Self {
-        let _ = stage;
+    pub(super) fn new(kind: &Kind) -> Self {
         let clock = SimulatedClock::at(0);
         let mut decoder = Decoder::new(shared().registry.clone());
         let hand = clock.clone();
@@ -135,7 +134,7 @@ fn replayed(
         topics,
     };
     for partition in 0..found.partitions(&kind.inputs[0]) {
-        let mut core = Core::new(stage, kind);
+        let mut core = Core::new(kind);
         let mut position: BTreeMap<String, i64> = BTreeMap::new();
         let mut batch = None;
         for cut in cuts(found, kind, partition)? {

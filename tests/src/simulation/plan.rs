@@ -1,0 +1,42 @@
+//! What goes wrong in the story of a seed.
+
+use super::draw::Draw;
+use cairn_bus::simulated::FaultPlan;
+
+/// All faults now and then, or about half of them, or half of them and one much more often.
+pub(super) fn of(seed: u64) -> FaultPlan {
+    match seed % 3 {
+        0 => FaultPlan::rough(),
+        1 => FaultPlan::drawn(seed),
+        _ => stubborn(seed),
+    }
+}
+
+/// The drawn plan with one fault that comes many times as often.
+fn stubborn(seed: u64) -> FaultPlan {
+    /// Times as often.
+    const OFTEN: f64 = 8.0;
+    let mut plan = FaultPlan::drawn(seed);
+    let rough = FaultPlan::rough();
+    let shares = [
+        (&mut plan.request_lost, rough.request_lost),
+        (&mut plan.answer_lost, rough.answer_lost),
+        (&mut plan.request_delayed, rough.request_delayed),
+        (&mut plan.end_delayed, rough.end_delayed),
+        (&mut plan.ask_lost, rough.ask_lost),
+        (&mut plan.abort, rough.abort),
+        (&mut plan.rebalance, rough.rebalance),
+        (&mut plan.evict, rough.evict),
+        (&mut plan.stop, rough.stop),
+        (&mut plan.crash, rough.crash),
+        (&mut plan.marker_late, rough.marker_late),
+        (&mut plan.maintain, rough.maintain),
+    ];
+    let which = Draw::new(seed, 4).below(shares.len());
+    for (index, (share, rough)) in shares.into_iter().enumerate() {
+        if index == which {
+            *share = rough * OFTEN;
+        }
+    }
+    plan
+}
