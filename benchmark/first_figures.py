@@ -20,13 +20,13 @@ from pathlib import Path
 RUNS = 64
 
 
-def write(path, rows):
+def write(path, rows, prefix):
     with open(path, "w") as out:
         for n in range(rows):
             run, step = n % RUNS, n // RUNS
             loss = 3.0 + 4.0 / (step + 10) + 0.01 * ((n * 2654435761) % 97 / 97 - 0.5)
             out.write(
-                f'{{"run_id":"run-{run:02}","step":{step},"tokens":{step * 4096},"event_time_ms":{1_795_000_000_000 + step * 250},'
+                f'{{"run_id":"{prefix}-{run:02}","step":{step},"tokens":{step * 4096},"event_time_ms":{1_795_000_000_000 + step * 250},'
                 f'"loss":{loss:.5f},"learning_rate":0.0003,"grad_norm":0.7}}\n'
             )
 
@@ -47,12 +47,12 @@ def throughput(arguments, log):
     for number in range(arguments.times):
         with tempfile.TemporaryDirectory() as directory:
             rows = Path(directory) / "rows.jsonl"
-            write(rows, arguments.rows)
+            write(rows, arguments.rows, f"run-{os.getpid()}-{number}")
             where = [arguments.cairn, "--json", "--data", directory + "/data", *log]
             if log:
                 where += ["--setting", f"log.app_id=figures{os.getpid()}-{number}"]
                 subprocess.run([*where, "topics", "apply"], check=True, stdout=subprocess.DEVNULL)
-            figures["ingest"].append(timed([*where, "ingest", str(rows), "--run-id", f"{os.getpid()}-{number}"])[:3])
+            figures["ingest"].append(timed([*where, "ingest", str(rows)])[:3])
             figures["chain"].append(timed([*where, "run", "--drain"])[:3])
     for name, series in figures.items():
         rate = [arguments.rows / wall for wall, _, _ in series]
