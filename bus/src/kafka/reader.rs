@@ -121,6 +121,10 @@ impl Reader for KafkaReader {
                         records.push(record);
                     }
                 }
+                // told once for each time that the end is reached: whoever asks again waits
+                Some(Err(KafkaError::PartitionEOF(_))) if from.len() == 1 && records.is_empty() => {
+                    break;
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) => match faults::of_call("reading", &error) {
                     Fault::Unreachable(text) => tracing::debug!(%text, "reading goes on"),
