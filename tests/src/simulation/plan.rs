@@ -3,7 +3,8 @@
 use super::draw::Draw;
 use cairn_bus::simulated::FaultPlan;
 
-/// All faults now and then, or about half of them, or half of them and one much more often.
+/// All faults now and then, or about half of them, or half of them and two much more often: what hides behind one fault shows
+/// behind two.
 pub(super) fn of(seed: u64) -> FaultPlan {
     match seed % 3 {
         0 => FaultPlan::rough(),
@@ -12,7 +13,7 @@ pub(super) fn of(seed: u64) -> FaultPlan {
     }
 }
 
-/// The drawn plan with one fault that comes many times as often.
+/// The drawn plan with two faults that come many times as often.
 fn stubborn(seed: u64) -> FaultPlan {
     /// Times as often.
     const OFTEN: f64 = 8.0;
@@ -32,9 +33,10 @@ fn stubborn(seed: u64) -> FaultPlan {
         (&mut plan.marker_late, rough.marker_late),
         (&mut plan.maintain, rough.maintain),
     ];
-    let which = Draw::new(seed, 4).below(shares.len());
+    let mut draw = Draw::new(seed, 4);
+    let often = [draw.below(shares.len()), draw.below(shares.len())];
     for (index, (share, rough)) in shares.into_iter().enumerate() {
-        if index == which {
+        if often.contains(&index) {
             *share = rough * OFTEN;
         }
     }
