@@ -20,7 +20,7 @@ build:
 test:
 	cargo test --locked --workspace
 
-## soak: the whole topology on the simulated log, CAIRN_SEEDS stories by turns and in concert (10,000 of each: a quarter of an hour on two cores)
+## soak: the whole topology on the simulated log, CAIRN_SEEDS stories by turns and in concert (10,000 of each: half an hour on two idle cores)
 soak: export CAIRN_SEEDS ?= 10000
 soak:
 	cargo test --locked -p cairn-tests --test simulation -- --nocapture exactly_once

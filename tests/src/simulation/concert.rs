@@ -16,7 +16,7 @@ use std::thread::Scope;
 use std::time::Duration;
 
 /// Simulated time with faults, at least and at most.
-const ROUGH_MS: std::ops::Range<i64> = 15_000..60_000;
+const ROUGH_MS: std::ops::Range<i64> = 40_000..90_000;
 /// How often it is looked whether all is done, or what to do next.
 const LOOK_EVERY_MS: i64 = 300;
 /// The longest pause between two steps of a member while it rests.
@@ -114,7 +114,7 @@ impl<'a> Hall<'a> {
         while !self.is_over() && !writer.is_done() {
             writer.step(self.stage, draw).map_err(hopeless)?;
             self.note_moved();
-            self.stage.clock.advance_ms(draw.between(0, 700));
+            self.stage.clock.advance_ms(draw.between(0, 1_500));
         }
         self.writers_left.fetch_sub(1, Ordering::AcqRel);
         Ok(())
@@ -197,10 +197,10 @@ impl<'a> Hall<'a> {
             if past_ms > ROUGH_MS.end || (past_ms > ROUGH_MS.start && have_sent()) {
                 break;
             }
-            if draw.percent(2) {
+            if draw.percent(1) {
                 let which = draw.below(processes.len());
                 processes[which].leave(stage, &mut draw);
-            } else if draw.percent(2) {
+            } else if draw.percent(1) {
                 let which = draw.below(stage.instances.len());
                 let name = stage.instances[which].0;
                 let mut newest = processes.iter().rev();

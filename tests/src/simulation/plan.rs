@@ -6,10 +6,19 @@ use cairn_bus::simulated::FaultPlan;
 /// All faults now and then, or about half of them, or half of them and two much more often: what hides behind one fault shows
 /// behind two.
 pub(super) fn of(seed: u64) -> FaultPlan {
-    match seed % 3 {
+    let plan = match seed % 3 {
         0 => FaultPlan::rough(),
         1 => FaultPlan::drawn(seed),
         _ => stubborn(seed),
+    };
+    let mut draw = Draw::new(seed, 6);
+    FaultPlan {
+        // With slow brokers a transaction is open most of the time.
+        latency_ms_max: draw.pick(&[2, 10, 60]),
+        // An end that comes late is what protocol version 1 is weakest at; it does harm only where somebody went on at once.
+        end_delayed: draw.pick(&[plan.end_delayed, 0.1]),
+        answer_wait_ms_max: draw.pick(&[50, 2_000]),
+        ..plan
     }
 }
 

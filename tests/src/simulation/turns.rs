@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// At least so many steps with faults, and at most.
-const ROUGH_STEPS: std::ops::Range<usize> = 400..2_500;
+const ROUGH_STEPS: std::ops::Range<usize> = 1_500..4_000;
 /// The longest that a still cluster's clock jumps.
 const JUMP_MS_MAX: i64 = 1_500;
 
@@ -60,15 +60,15 @@ impl Cast<'_> {
                 break;
             }
             let draw = &mut self.draw;
-            if draw.percent(12) {
+            if draw.percent(6) {
                 let which = draw.below(self.writers.len());
                 self.writers[which]
                     .step(self.stage, draw)
                     .map_err(hopeless)?;
-            } else if draw.below(400) == 0 {
+            } else if draw.below(800) == 0 {
                 let which = draw.below(self.processes.len());
                 self.processes[which].leave(self.stage, draw);
-            } else if draw.below(600) == 0 {
+            } else if draw.below(1_200) == 0 {
                 let which = draw.below(self.stage.instances.len());
                 let name = self.stage.instances[which].0;
                 let mut newest = self.processes.iter().rev();

@@ -78,7 +78,7 @@ fn run(draw: &mut Draw, run_id: &str) -> Vec<Payload> {
         })
     };
     events.push(lifecycle(0, RunState::Started, None));
-    let rows = draw.between(10, 40);
+    let rows = draw.between(20, 80);
     let trouble = draw.between(0, 2 * rows);
     for row in 0..rows {
         step += draw.between(1, 4);
