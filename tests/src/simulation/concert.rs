@@ -5,7 +5,7 @@ use super::baton::Baton;
 use super::process::{Process, Slot};
 use super::stage::Stage;
 use super::writer::Writer;
-use super::{Client, Counts, Draw, SETTLE_MS_MAX, STILL_MS, Story, hopeless};
+use super::{Client, Counts, Draw, STILL_MS, Story, hopeless};
 use cairn_bus::simulated::FaultPlan;
 use cairn_pipeline::runtime::task::Kind;
 use std::collections::BTreeMap;
@@ -218,11 +218,12 @@ impl<'a> Hall<'a> {
             process.end_if_superseded();
         }
         self.is_rough.store(false, Ordering::Release);
+        let settle_ms = super::settle_ms(stage.now_ms() - begun_ms);
         let begun_ms = stage.now_ms();
         while !self.is_over() {
             let now_ms = stage.now_ms();
-            if now_ms - begun_ms > SETTLE_MS_MAX {
-                return Err(super::restless(stage));
+            if now_ms - begun_ms > settle_ms {
+                return Err(super::restless(stage, settle_ms));
             }
             let still_ms = now_ms - self.moved_ms.load(Ordering::Acquire);
             if still_ms >= STILL_MS && have_sent() && self.are_quiet() {

@@ -34,9 +34,10 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// How long clusters and processes have to settle once nothing goes wrong any more, simulated: the longest grace of a run
-/// (five times its longest gap) with room.
-const SETTLE_MS_MAX: i64 = 3_600_000;
+/// How long clusters and processes have to settle once nothing goes wrong any more, simulated: so long, and a multiple of how
+/// long it went wrong. A run has stalled after five times its longest gap, and no gap is longer than the trouble.
+const SETTLE_MS: i64 = 600_000;
+const SETTLE_TIMES: i64 = 6;
 /// So long nothing may have moved before it counts as settled: longer than two ticks.
 const STILL_MS: i64 = 7_000;
 /// Lines of the trace that are kept.
@@ -164,10 +165,15 @@ fn hopeless(fault: Fault) -> String {
     format!("a fault that nobody should meet: {fault}")
 }
 
+/// How long a cluster may take to settle after so much trouble.
+fn settle_ms(rough_ms: i64) -> i64 {
+    SETTLE_MS + SETTLE_TIMES * rough_ms
+}
+
 /// It did not come to rest; what is left.
-fn restless(stage: &Stage) -> String {
+fn restless(stage: &Stage, settle_ms: i64) -> String {
     format!(
-        "not at rest {SETTLE_MS_MAX} ms after the last fault: {}",
+        "not at rest {settle_ms} ms after the last fault: {}",
         oracle::offsets::differs(stage).err().unwrap_or_default()
     )
 }

@@ -3,7 +3,7 @@
 use super::process::{Process, Slot};
 use super::stage::Stage;
 use super::writer::Writer;
-use super::{Client, Counts, Draw, SETTLE_MS_MAX, STILL_MS, Story, hopeless};
+use super::{Client, Counts, Draw, STILL_MS, Story, hopeless};
 use cairn_bus::simulated::FaultPlan;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,10 @@ pub(super) fn play(story: &Story, stage: &Stage, clients: Vec<Client>) -> Result
     for index in 0..stage.instances.len() {
         cast.enter(index);
     }
-    let ended = cast.rough().and_then(|()| cast.settle());
+    let begun_ms = stage.now_ms();
+    let ended = cast
+        .rough()
+        .and_then(|()| cast.settle(stage.now_ms() - begun_ms));
     ended.map(|()| super::met(&cast.processes))
 }
 
@@ -90,7 +93,8 @@ impl Cast<'_> {
     }
 
     /// Nothing goes wrong any more: clients send the rest, and everything must come to rest in time.
-    fn settle(&mut self) -> Result<(), String> {
+    fn settle(&mut self, rough_ms: i64) -> Result<(), String> {
+        let settle_ms = super::settle_ms(rough_ms);
         for process in &self.processes {
             process.end_if_superseded();
         }
@@ -114,8 +118,8 @@ impl Cast<'_> {
             } else if now_ms - still_since_ms >= STILL_MS && self.is_quiet()? {
                 return Ok(());
             }
-            if now_ms - begun_ms > SETTLE_MS_MAX {
-                return Err(super::restless(self.stage));
+            if now_ms - begun_ms > settle_ms {
+                return Err(super::restless(self.stage, settle_ms));
             }
             self.stage.clock.advance_ms(jump_ms);
             jump_ms = (jump_ms * 2).min(JUMP_MS_MAX);
