@@ -2,6 +2,7 @@ package bench;
 
 import java.nio.charset.StandardCharsets;
 import org.apache.flink.api.common.functions.OpenContext;
+import org.apache.flink.api.common.state.CheckpointListener;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.MapState;
@@ -20,13 +21,15 @@ import org.apache.flink.util.Collector;
  * partitions have moved them would open its closed window again. So the greatest watermark that was acted upon is kept as
  * operator state and is the least one that counts.
  */
-final class Windows extends KeyedProcessFunction<String, Row, Out> implements CheckpointedFunction {
+final class Windows extends KeyedProcessFunction<String, Row, Out>
+        implements CheckpointedFunction, CheckpointListener {
     private static final long WINDOW_MS = 10_000;
 
     private final int windowId;
     private final int deadLetterId;
     private final int lateId;
     private final boolean storeEveryRow;
+    private final Progress progress;
 
     private transient Frame frame;
     private transient Out out;
@@ -38,11 +41,12 @@ final class Windows extends KeyedProcessFunction<String, Row, Out> implements Ch
      * @param storeEveryRow false for the store on the heap: it hands out the live object (and copies it first where a
      *     snapshot still reads it), so that a changed one need not be put back.
      */
-    Windows(int windowId, int deadLetterId, int lateId, boolean storeEveryRow) {
+    Windows(int windowId, int deadLetterId, int lateId, boolean storeEveryRow, Progress progress) {
         this.windowId = windowId;
         this.deadLetterId = deadLetterId;
         this.lateId = lateId;
         this.storeEveryRow = storeEveryRow;
+        this.progress = progress;
     }
 
     @Override
@@ -53,16 +57,29 @@ final class Windows extends KeyedProcessFunction<String, Row, Out> implements Ch
         for (long stored : storedClock.get()) {
             clockMs = Math.max(clockMs, stored);
         }
+        progress.restore(context);
     }
 
     @Override
     public void snapshotState(FunctionSnapshotContext context) throws Exception {
         storedClock.clear();
         storedClock.add(clockMs);
+        progress.snapshot(context.getCheckpointId());
+    }
+
+    @Override
+    public void notifyCheckpointComplete(long checkpointId) {
+        progress.commit(checkpointId);
+    }
+
+    @Override
+    public void close() {
+        progress.close();
     }
 
     @Override
     public void open(OpenContext context) {
+        progress.open();
         frame = new Frame();
         out = new Out();
         windows = getRuntimeContext().getMapState(
@@ -71,6 +88,7 @@ final class Windows extends KeyedProcessFunction<String, Row, Out> implements Ch
 
     @Override
     public void processElement(Row row, Context context, Collector<Out> output) throws Exception {
+        progress.seen(row);
         if (row.error != null) {
             source(deadLetterId, row).bytes(row.error.getBytes(StandardCharsets.ISO_8859_1)).bytes(row.payload);
             output.collect(out.set(Out.DLQ, row.inputKey, frame.end()));
