@@ -128,6 +128,50 @@ fn compaction_keeps_the_latest_of_each_key_and_tombstones_for_a_while() {
 }
 
 #[test]
+fn compaction_leaves_alone_what_is_younger_than_the_topics_lag() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = Arc::new(AtomicI64::new(1_000_000));
+    let clock = now.clone();
+    let mut settings = EmbeddedSettings::new(folder.path());
+    settings.clock = Arc::new(move || clock.load(Ordering::Relaxed));
+    settings.compact_after_bytes = 0;
+    settings.compaction_lag_ms = [("inputs".to_owned(), 10_000)].into();
+    let log = EmbeddedLog::with(settings).unwrap();
+    let spec = |name: &str| {
+        let mut spec = TopicSpec::new(name, 1, Cleanup::Compact);
+        spec.delete_retention_ms = 1_000;
+        spec
+    };
+    log.create(&[spec("inputs"), spec("others")]).unwrap();
+    let mut writer = log.open(who("writer", &[])).unwrap();
+    let mut write = |topic: &str, value| {
+        writer.send(out(topic, "a", value)).unwrap();
+        writer.commit(&Offsets::new()).unwrap();
+    };
+    for topic in ["inputs", "others"] {
+        write(topic, Some("1"));
+        write(topic, Some("2"));
+        write(topic, None);
+    }
+    now.fetch_add(5_000, Ordering::Relaxed);
+    maintain(&log);
+    let some = |text: &str| Some(text.to_string());
+    let kept = vec![
+        (0, "a".into(), some("1")),
+        (1, "a".into(), some("2")),
+        (2, "a".into(), None),
+    ];
+    assert_eq!(keys_and_values(&log, "inputs"), kept);
+    assert_eq!(keys_and_values(&log, "others"), []);
+    // older than its lag it is compacted like any other
+    now.fetch_add(10_000, Ordering::Relaxed);
+    write("inputs", Some("3"));
+    maintain(&log);
+    let kept = vec![(3, "a".into(), some("3"))];
+    assert_eq!(keys_and_values(&log, "inputs"), kept);
+}
+
+#[test]
 fn compaction_goes_through_many_batches() {
     let folder = tempfile::tempdir().unwrap();
     let log = timed(folder.path(), &Arc::new(AtomicI64::new(1_000_000)));

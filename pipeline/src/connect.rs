@@ -33,7 +33,12 @@ pub fn open(config: &LogConfig) -> Result<Place, Fault> {
 }
 
 fn embedded(directory: &Path) -> Result<Place, Fault> {
-    let log = EmbeddedLog::with(EmbeddedSettings::new(directory))?;
+    let mut settings = EmbeddedSettings::new(directory);
+    settings.compaction_lag_ms = cairn_topics::catalogue()
+        .iter()
+        .map(|topic| (topic.name.to_owned(), topic.compaction_lag_ms))
+        .collect();
+    let log = EmbeddedLog::with(settings)?;
     let store: Arc<dyn SchemaStore> = Arc::new(log.clone());
     Ok(Place {
         registry: Arc::new(StoreRegistry(log.clone())),
@@ -110,6 +115,11 @@ pub fn wanted_topics(config: &LogConfig, tenants: &[String]) -> Vec<TopicSpec> {
         for name in names {
             let mut spec = TopicSpec::new(name, partitions, cleanup);
             spec.append_time = topic.append_time;
+            if topic.compaction_lag_ms > 0 {
+                let lag_ms = topic.compaction_lag_ms.to_string();
+                spec.extra
+                    .insert("min.compaction.lag.ms".to_owned(), lag_ms);
+            }
             spec.max_message_bytes =
                 u32::try_from(topic.max_message_bytes).unwrap_or(TopicSpec::MAX_MESSAGE_BYTES);
             wanted.push(spec);

@@ -94,6 +94,9 @@ pub struct Topic {
     pub partitions: i32,
     /// What the log may forget.
     pub cleanup: Cleanup,
+    /// How old a record of a compacted topic must be before compaction may take it (milliseconds): inputs of a task are kept
+    /// as long as its cuts, or a replay could not begin at the first of them.
+    pub compaction_lag_ms: i64,
     /// How values are written.
     pub encoding: Encoding,
     /// The record (Avro) or the file in `avro/json` without its extension (JSON).
@@ -187,6 +190,7 @@ const fn topic(family: Family, name: &'static str, schema: &'static str) -> Topi
             Family::Tenant | Family::Pool | Family::Own => 1,
         },
         cleanup: MONTH,
+        compaction_lag_ms: 0,
         encoding: Encoding::Avro,
         schema,
         append_time: true,
@@ -250,6 +254,14 @@ const fn task(
     }
 }
 
+/// A compacted topic that a task reads.
+const fn read(topic: Topic) -> Topic {
+    Topic {
+        compaction_lag_ms: 30 * DAY_MS,
+        ..topic
+    }
+}
+
 const fn large(topic: Topic) -> Topic {
     Topic {
         max_message_bytes: LARGE,
@@ -304,8 +316,8 @@ static TOPICS: &[Topic] = &[
     keyed::<Verdict>(Family::Run, "breaker.verdicts", "Verdict", YEAR, "runs", "What the breaker decided about a run, and on which evidence."),
     large(keyed::<Late>(Family::Run, "late", "Late", MONTH, "runs", "Events too late for their window, and by how much.")),
 
-    keyed::<ExperimentRow>(Family::Tenant, "experiments.rows", "ExperimentRow", Cleanup::Compact, "runs", "The normalised row of each run, with derived compute and input offsets."),
-    keyed::<Cohort>(Family::Tenant, "registry.cohorts", "Cohort", Cleanup::Compact, "CLI", "Named queries over the rows."),
+    read(keyed::<ExperimentRow>(Family::Tenant, "experiments.rows", "ExperimentRow", Cleanup::Compact, "runs", "The normalised row of each run, with derived compute and input offsets.")),
+    read(keyed::<Cohort>(Family::Tenant, "registry.cohorts", "Cohort", Cleanup::Compact, "CLI", "Named queries over the rows.")),
     large(keyed::<ScalingFit>(Family::Tenant, "scaling.fits", "ScalingFit", Cleanup::Compact, "refit", "Fitted laws with uncertainty and diagnostics.")),
     keyed::<PlanRequest>(Family::Tenant, "planner.requests", "PlanRequest", YEAR, "CLI, gateway", "Questions what to run next."),
     large(keyed::<Recommendation>(Family::Tenant, "planner.recommendations", "Recommendation", YEAR, "planner", "What to run next, and why; signed.")),

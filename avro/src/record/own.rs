@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::contract::{Entry, Record, entries};
+use crate::open_enum::open_enum;
 
 /// A record that could not be used, with the reason; the original is sealed.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -161,6 +162,9 @@ pub struct Cut {
     /// Input covered so far: next offsets.
     #[serde(default)]
     pub inputs: Vec<Offset>,
+    /// What moved the task here. A restart and the end of a drain cover no input, and begin a batch.
+    #[serde(default)]
+    pub cause: CutCause,
 }
 
 impl Record for Cut {
@@ -168,6 +172,24 @@ impl Record for Cut {
         &entries::CUT
     }
 }
+
+/// What moved a task from one cut to the next: records, a restart after which it asks again for what it had asked, or the end of a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum CutCause {
+    /// `records`, also what a symbol of a later version reads as.
+    #[default]
+    Records,
+    /// `resumed`.
+    Resumed,
+    /// `drained`.
+    Drained,
+}
+
+open_enum!(CutCause {
+    Records = "records",
+    Resumed = "resumed",
+    Drained = "drained",
+});
 
 /// One change of one state table; a record without a value deletes.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]

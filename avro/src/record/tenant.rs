@@ -704,7 +704,7 @@ pub struct Answer {
     /// The result as JSON; empty when it failed.
     #[serde(default)]
     pub body: String,
-    /// Processor time used (milliseconds).
+    /// Processor time used (milliseconds); no longer written: an answer is a function of its ask and of nothing else.
     #[serde(default)]
     pub cpu_ms: Option<i64>,
 }

@@ -169,7 +169,11 @@ fn compact(shared: &Shared, connection: &Connection, candidate: &Candidate) -> R
         }
         Ok(())
     })?;
-    let gone_before_ms = shared.now_ms() - candidate.topic.delete_retention_ms;
+    let lags = &shared.settings.compaction_lag_ms;
+    let lag_ms = lags.get(&*candidate.part.topic).copied().unwrap_or(0);
+    let young_from_ms = shared.now_ms().saturating_sub(lag_ms);
+    let tombstone_ms = candidate.topic.delete_retention_ms.max(lag_ms);
+    let gone_before_ms = shared.now_ms().saturating_sub(tombstone_ms);
     let mut tombstone_due_ms = 0;
     let mut keeps = |packed: &Packed| {
         let is_latest = packed.offset >= candidate.next
@@ -181,14 +185,14 @@ fn compact(shared: &Shared, connection: &Connection, candidate: &Candidate) -> R
             if packed.append_time_ms < gone_before_ms {
                 return false;
             }
-            let due = packed.append_time_ms + candidate.topic.delete_retention_ms;
+            let due = packed.append_time_ms.saturating_add(tombstone_ms);
             tombstone_due_ms = if tombstone_due_ms == 0 {
                 due
             } else {
                 due.min(tombstone_due_ms)
             };
         }
-        is_latest
+        is_latest || (lag_ms > 0 && packed.append_time_ms >= young_from_ms)
     };
     each_chunk(shared, connection, candidate, &mut |chunk| {
         let mut replaced = Vec::new();

@@ -48,6 +48,8 @@ pub struct EmbeddedSettings {
     /// A compacted partition is compacted once so much is new (and half as much as is old); 4 MiB: some tens of milliseconds of
     /// work. 0 compacts each time.
     pub compact_after_bytes: i64,
+    /// By topic, how old a record must be before compaction takes it, milliseconds; without an entry: any age.
+    pub compaction_lag_ms: BTreeMap<String, i64>,
     /// Largest file, without `-wal`; none: as large as the disk lets it. A commit beyond it is refused like one on a full disk.
     pub max_file_bytes: Option<u64>,
     /// Where append times come from; the system's clock, but a test's own in a test of retention.
@@ -62,6 +64,7 @@ impl EmbeddedSettings {
             durability: Durability::default(),
             busy_timeout: Duration::from_secs(5),
             compact_after_bytes: 4 << 20,
+            compaction_lag_ms: BTreeMap::new(),
             max_file_bytes: None,
             clock: Arc::new(|| {
                 let since = SystemTime::now()

@@ -71,6 +71,42 @@ impl EmbeddedLog {
     }
 }
 
+impl EmbeddedLog {
+    /// Keeps a schema under the id that it has elsewhere, so that copied records can be read here.
+    ///
+    /// # Errors
+    /// [`Fault::Config`] where the id is another schema's here.
+    pub fn keep_schema(&self, subject: &str, id: u32, schema: &str) -> Result<(), Fault> {
+        if self.by_id(id)?.is_some_and(|known| *known != *schema) {
+            return Err(Fault::Config(format!(
+                "schema id {id} is another schema in {}",
+                self.shared.path.display()
+            )));
+        }
+        let version = self.versions(subject)?.len() as u32 + 1;
+        if self.uses(id)?.iter().any(|(name, _)| name == subject) {
+            return Ok(());
+        }
+        let fault = self.shared.fault("keeping a schema");
+        self.shared.writer().transact(&fault, |connection| {
+            // elsewhere, two ids may be one canonical form: here the id tells them apart
+            connection
+                .execute(
+                    "INSERT OR IGNORE INTO schemas (id, text, canonical) VALUES (?1, ?2, ?3)",
+                    params![id, schema, format!("{id}\n{schema}")],
+                )
+                .and_then(|_| {
+                    connection.execute(
+                        "INSERT INTO subjects VALUES (?1, ?2, ?3)",
+                        params![subject, version, id],
+                    )
+                })
+                .map(|_| ())
+                .map_err(&fault)
+        })
+    }
+}
+
 impl SchemaStore for EmbeddedLog {
     fn subjects(&self) -> Result<Vec<String>, Fault> {
         self.look(|connection| {

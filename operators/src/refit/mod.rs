@@ -60,8 +60,14 @@ pub struct Refit {
     fits: Table<LastFit>,
     /// Next offset of each input, by `topic/partition`.
     cut: Table<i64>,
+    /// The greatest append time of all that was read, under one key: a restart changes nothing that hangs on it.
+    clock: Table<i64>,
+    /// The same, at hand.
     wall_ms: i64,
 }
+
+/// The only key of the table `clock`.
+const WALL_MS: &str = "wall_ms";
 
 impl Refit {
     /// A core with these rules and no rows.
@@ -75,13 +81,17 @@ impl Refit {
             pending: Table::new("pending"),
             fits: Table::new("fits"),
             cut: Table::new("cut"),
+            clock: Table::new("clock"),
             wall_ms: i64::MIN,
         }
     }
 
     /// Takes one record.
     pub fn apply(&mut self, at: &At<'_>, input: Input, emit: &mut Emit) {
-        self.wall_ms = self.wall_ms.max(at.append_time_ms);
+        if at.append_time_ms > self.wall_ms {
+            self.wall_ms = at.append_time_ms;
+            self.clock.put(WALL_MS, self.wall_ms);
+        }
         match input {
             Input::Row { key, row } => self.row(&key, row),
             Input::Cohort { key, cohort } => self.cohort(&key, cohort),

@@ -1,6 +1,6 @@
 //! What a refit task remembers, as the shell keeps, restores and bounds it.
 
-use super::Refit;
+use super::{Refit, WALL_MS};
 use crate::operator::{Change, Remember};
 use cairn_avro::record::FitVerdict;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ impl Remember for Refit {
         self.pending.changes(&mut changes);
         self.fits.changes(&mut changes);
         self.cut.changes(&mut changes);
+        self.clock.changes(&mut changes);
         changes
     }
 
@@ -43,6 +44,7 @@ impl Remember for Refit {
         self.pending.merge();
         self.fits.merge();
         self.cut.merge();
+        self.clock.merge();
     }
 
     fn discard(&mut self) {
@@ -52,6 +54,8 @@ impl Remember for Refit {
         self.pending.discard();
         self.fits.discard();
         self.cut.discard();
+        self.clock.discard();
+        self.wall_ms = self.clock.get(WALL_MS).copied().unwrap_or(i64::MIN);
     }
 
     fn restore(&mut self, table: &str, key: &str, value: Option<&[u8]>) -> Result<(), String> {
@@ -62,6 +66,11 @@ impl Remember for Refit {
             "pending" => self.pending.restore(key, value),
             "fits" => self.fits.restore(key, value),
             "cut" => self.cut.restore(key, value),
+            "clock" => {
+                let restored = self.clock.restore(key, value);
+                self.wall_ms = self.clock.get(WALL_MS).copied().unwrap_or(i64::MIN);
+                restored
+            }
             other => Err(format!(
                 "refit has no table {other}; the changelog was written by another version"
             )),
@@ -75,5 +84,6 @@ impl Remember for Refit {
             + self.pending.bytes()
             + self.fits.bytes()
             + self.cut.bytes()
+            + self.clock.bytes()
     }
 }

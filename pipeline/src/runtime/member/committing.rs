@@ -164,12 +164,13 @@ impl Member {
 
     pub(super) fn send_cuts(&mut self) -> Result<(), Fault> {
         let cuts = std::mem::take(&mut self.batch.cuts);
-        for (partition, inputs) in cuts {
+        for (partition, cause, inputs) in cuts {
             let cut = Cut {
                 operator: self.kind.name.to_owned(),
                 partition,
                 batch: self.batch_name(partition),
                 inputs,
+                cause,
             };
             self.session
                 .send(self.encoder.cut(self.kind.family, &cut)?)?;

@@ -1,6 +1,7 @@
 //! How far behind, when quiet, and how it ends.
 
 use super::{Counts, Member};
+use cairn_avro::record::CutCause;
 use cairn_bus::{Fault, TopicPartition};
 use std::time::Duration;
 
@@ -79,8 +80,17 @@ impl Member {
     /// # Errors
     /// See [`Member::step`].
     pub fn drain(&mut self) -> Result<bool, Fault> {
-        for task in self.tasks.values_mut() {
+        for (partition, task) in &mut self.tasks {
+            let said = self.emit.outputs().len();
             task.drain(&mut self.emit);
+            let has_moved = self.emit.outputs().len() > said
+                || task
+                    .state()
+                    .is_some_and(|state| !state.changes().is_empty());
+            let cut = (*partition, CutCause::Drained, Vec::new());
+            if self.kind.has_cuts && has_moved && !self.batch.cuts.contains(&cut) {
+                self.batch.cuts.push(cut);
+            }
         }
         if self.emit.outputs().is_empty() {
             return Ok(false);

@@ -15,6 +15,8 @@ mod owning;
 mod reading;
 mod restoring;
 
+pub(crate) use reading::origin;
+
 use super::decode::Decoder;
 use super::encode::Encoder;
 use super::executor::Executor;
@@ -25,7 +27,7 @@ use super::task::{Kind, Task};
 use super::timepiece::Timepiece;
 use crate::config::RuntimeConfig;
 use crate::metrics::Metrics;
-use cairn_avro::record::{Answer, Offset};
+use cairn_avro::record::{Answer, CutCause, Offset};
 use cairn_bus::{Fault, Offsets, Poll, Session, TopicPartition};
 use cairn_operators::operator::Emit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,8 +63,8 @@ struct Batch {
     records: u64,
     /// Next offsets of what was applied.
     offsets: Offsets,
-    /// After each chunk, the inputs' next offsets: what a replay needs (DESIGN §3.6).
-    cuts: Vec<(i32, Vec<Offset>)>,
+    /// After each chunk, the inputs' next offsets, and what else moved a task: what a replay needs (DESIGN §3.6).
+    cuts: Vec<(i32, CutCause, Vec<Offset>)>,
     /// Greatest append time applied, for the end-to-end histogram.
     oldest_append_ms: Option<i64>,
     traceparents: Vec<String>,

@@ -2,6 +2,7 @@
 
 use super::super::task::Kind;
 use super::{Batch, Member};
+use cairn_avro::record::CutCause;
 use cairn_bus::{Fault, TopicPartition};
 use std::collections::BTreeSet;
 
@@ -72,7 +73,12 @@ impl Member {
             if which(*partition)
                 && let Some(task) = self.tasks.get_mut(partition)
             {
+                let said = self.emit.outputs().len();
                 task.resume(&mut self.emit);
+                if self.kind.has_cuts && self.emit.outputs().len() > said {
+                    let cut = (*partition, CutCause::Resumed, Vec::new());
+                    self.batch.cuts.push(cut);
+                }
             }
         }
         if !self.emit.outputs().is_empty() && self.batch.begun.is_none() {

@@ -5,7 +5,7 @@ use super::super::merge::DISORDER;
 use super::super::task::Applied;
 use super::Member;
 use super::owning::slot;
-use cairn_avro::record::Offset;
+use cairn_avro::record::{CutCause, Offset};
 use cairn_bus::{Fault, Offsets, Record, TopicPartition};
 use cairn_operators::operator::{Origin, Output, Place};
 use std::collections::BTreeSet;
@@ -142,7 +142,7 @@ impl Member {
                     .filter(|(place, _)| place.partition == partition)
                     .map(offset)
                     .collect();
-                self.batch.cuts.push((partition, inputs));
+                self.batch.cuts.push((partition, CutCause::Records, inputs));
             }
         }
         Ok(())
@@ -167,7 +167,7 @@ impl Member {
     }
 }
 
-fn origin(record: &Record) -> Origin {
+pub(crate) fn origin(record: &Record) -> Origin {
     Origin {
         place: Place {
             topic: record.topic.to_string(),

@@ -4,7 +4,7 @@ use super::admit::dead_letters;
 use super::text::{self, body};
 use super::{Found, compare, tables};
 use crate::simulation::stage::{Stage, shared};
-use cairn_avro::record::Cut;
+use cairn_avro::record::{Cut, CutCause};
 use cairn_bus::simulated::SimulatedClock;
 use cairn_bus::{Outgoing, Record};
 use cairn_operators::operator::{Emit, Emitted, Origin, Output, Place};
@@ -138,6 +138,7 @@ fn replayed(
         let mut position: BTreeMap<String, i64> = BTreeMap::new();
         let mut batch = None;
         for cut in cuts(found, kind, partition)? {
+            let begins = cut.cause != CutCause::Records;
             match batch {
                 Some(last) if last > cut.batch => {
                     return Err(format!(
@@ -145,10 +146,15 @@ fn replayed(
                         cut.batch
                     ));
                 }
-                Some(last) if last < cut.batch => core.flush(),
+                Some(last) if last < cut.batch || begins => core.flush(),
                 _ => {}
             }
             batch = Some(cut.batch);
+            match cut.cause {
+                CutCause::Records => {}
+                CutCause::Resumed => core.task.resume(&mut core.emit),
+                CutCause::Drained => core.task.drain(&mut core.emit),
+            }
             let mut chunk: Vec<&Record> = Vec::new();
             for input in &cut.inputs {
                 let next = position.entry(input.topic.clone()).or_default();
