@@ -35,6 +35,7 @@ pub struct Config {
     pub runs: RunsRules,
     pub refit: RefitConfig,
     pub cockpit: CockpitRules,
+    pub replay: ReplayConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,6 +185,25 @@ impl Default for RefitConfig {
             huber_delta: 1e-3,
             holdout_runs: 2,
             memory_bytes_max: 512 << 20,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct ReplayConfig {
+    pub read_bytes: usize,
+    pub skew_ms_max: i64,
+    pub held_bytes_max: usize,
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self {
+            read_bytes: 512 << 10,
+            skew_ms_max: 10_000,
+            held_bytes_max: 256 << 20,
         }
     }
 }

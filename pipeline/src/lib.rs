@@ -8,6 +8,7 @@
 //! - [`fit_work`] and [`window_query`]: the long work behind refits; SQL over rows in DataFusion.
 //! - [`ingest`]: files into ingress topics.
 //! - [`seal`] and [`deadletter`]: originals that nobody but their owner can read, and their replay.
+//! - [`replay`]: the outputs of the past once more, held against what was written.
 //! - [`gateway`]: /metrics, health, ingest over HTTP, the built-in schema registry.
 //! - [`cli`]: one file a command.
 
@@ -21,6 +22,7 @@ pub mod ingest;
 pub mod logging;
 pub mod metrics;
 pub mod plot;
+pub mod replay;
 pub mod runtime;
 pub mod seal;
 pub mod window_query;

@@ -104,6 +104,23 @@ def call(command, env, timeout_s, allowed=(0,)):
     return ran.stdout
 
 
+def replayed(base, env, work):
+    """All that was written, once more and equal to the byte: whether, and the counts."""
+    begun = time.monotonic()
+    ran = subprocess.run(
+        [*base, "--json", "replay", "--from", "earliest", "--into", str(work / "again")],
+        env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=900,
+    )
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    topics = [line for line in lines if "records" in line]
+    equal = ran.returncode == 0 and topics and all(
+        line["sha256"] == line["sha256_original"] and line["records"] == line["equal"] for line in topics
+    )
+    counts = ", ".join(f"{line['topic']} {line['equal']}" for line in topics)
+    trouble = "" if equal else f" {ran.stdout[-1500:]}{ran.stderr[-800:]}"
+    return bool(equal), f"replay gives the same bytes ({counts}; {time.monotonic() - begun:.0f} s){trouble}"
+
+
 def await_line(path, line, process, patience_s):
     """Waits until a process has written a line."""
     end = time.monotonic() + patience_s
@@ -199,6 +216,7 @@ def kafka(arguments, entries, chance, work, finish):
         (a_status == 0, f"instance a leaves at SIGTERM with 0 ({a_status})"),
         (arguments.alone or b_status == 0, f"instance b joins, and leaves at SIGTERM with 0 ({b_status})"),
         (not a.troubles and not b.troubles, f"nobody ended by itself {a.troubles + b.troubles or ''}"),
+        replayed(base, env, work),
     ]
     return KafkaTopics(bootstrap, url), sent, True, claims
 
@@ -290,6 +308,7 @@ def embedded(arguments, entries, chance, work, finish):
         (repeated == 0, f"the same files again add nothing ({repeated} records)"),
         (status == 0, f"cairn run leaves at SIGTERM with 0 ({status})"),
         (not run.troubles, f"nobody ended by itself {run.troubles or ''}"),
+        replayed(base, env, work),
     ]
     return EmbeddedTopics(arguments.cairn, work / "data", env), sent, False, claims
 

@@ -12,6 +12,7 @@ mod doctor;
 mod ingest;
 mod init;
 mod looks;
+mod replay;
 mod run;
 mod table;
 mod tail;
@@ -78,6 +79,8 @@ enum Command {
     Breaker(breaker::Breaker),
     /// Records that could not be taken: list, show, replay
     Deadletter(deadletter::Deadletter),
+    /// Recompute outputs from their inputs into a new log, and hold them against what was written
+    Replay(replay::Replay),
     /// The catalogue of topics: list, apply, diff, asyncapi
     Topics(topics::Topics),
     /// Every setting with its default and meaning
@@ -214,6 +217,7 @@ pub fn main() -> ExitCode {
         Command::Verdicts(command) => command.run(&global),
         Command::Breaker(command) => command.run(&global),
         Command::Deadletter(command) => command.run(&global),
+        Command::Replay(command) => command.run(&global),
         Command::Topics(command) => command.run(&global),
         Command::Config(command) => command.run(&global),
         Command::Doctor(command) => command.run(&global),

@@ -157,6 +157,18 @@ const MEANINGS: &[(&str, &str)] = &[
         "Runs of the largest compute that the back-test holds out.",
     ),
     ("refit.memory_bytes_max", "Most memory of one window query."),
+    (
+        "replay.read_bytes",
+        "`cairn replay` reads each partition about this far ahead.",
+    ),
+    (
+        "replay.skew_ms_max",
+        "How much later than its cut a record of the same batch may be stamped: the longest transaction, and how far the brokers' clocks differ.",
+    ),
+    (
+        "replay.held_bytes_max",
+        "Records that wait for their partner or their turn; above it, whoever waits longest is judged without.",
+    ),
 ];
 
 /// Where the settings of a group are described: prefix, source, struct.

@@ -5,6 +5,7 @@ mod http;
 mod ingest;
 mod messages;
 mod places;
+mod replay;
 mod sizes;
 
 use bench::{Bench, error};

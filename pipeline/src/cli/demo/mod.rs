@@ -51,6 +51,7 @@ impl Demo {
         let begun = Instant::now();
         let (mut config, place) = global.open()?;
         config.refit.rules.cohorts = cohorts();
+        keep_cohorts(&config.log.data.join("cairn.yaml"));
         let mut options = Options::new(
             vec![logs.display().to_string()],
             recipient(&config.deadletter.recipient)?,
@@ -154,6 +155,26 @@ impl Demo {
         }
         Ok(0)
     }
+}
+
+/// Writes the cohorts where later commands look: `cairn replay` needs the settings of the original, `cairn run` goes on with
+/// them. A configuration that says something of refits already stays as it is.
+fn keep_cohorts(file: &Path) {
+    let Ok(mut text) = std::fs::read_to_string(file) else {
+        return;
+    };
+    if text.lines().any(|line| line.starts_with("refit:")) {
+        return;
+    }
+    text.push_str("\n# The cohorts that `cairn demo` fits.\nrefit:\n  rules:\n    cohorts:\n");
+    for rule in cohorts() {
+        text.push_str(&format!(
+            "    - name: {}\n      where: \"{}\"\n",
+            rule.name, rule.condition
+        ));
+    }
+    // Where it cannot be written, the demo is none the worse.
+    drop(std::fs::write(file, text));
 }
 
 /// The ladder directory's own knowledge of its text; null where it has none.

@@ -5,6 +5,7 @@
 //! window or a verdict is right in itself is the matter of `tests/oracle`, which shares no code with the product.
 
 mod admit;
+mod exact;
 pub mod offsets;
 mod refit;
 mod replay;
@@ -77,7 +78,8 @@ pub fn differs(
     runs.differs(&found, is_compacted)?;
     let cockpit = replay::cockpit(stage, &found)?;
     cockpit.differs(&found, is_compacted)?;
-    refit::differs(stage, &found, is_compacted)
+    refit::differs(stage, &found, is_compacted)?;
+    exact::differs(stage, is_compacted)
 }
 
 /// Two multisets, line by line.
