@@ -243,6 +243,14 @@ pub trait Log: Send + Sync {
     /// Creates what is missing and changes nothing else; returns the names created. When it returns, they can be used.
     fn create(&self, wanted: &[TopicSpec]) -> Result<Vec<String>, Fault>;
 
+    /// Adds partitions to a topic until it has so many; where it has them, nothing happens. When it returns, they can be used.
+    /// Readers and sessions that were opened before may not know them.
+    fn grow(&self, topic: &str, partitions: i32) -> Result<(), Fault> {
+        Err(Fault::Config(format!(
+            "this log cannot give {topic} {partitions} partitions"
+        )))
+    }
+
     /// Begins a session: from here on its predecessor of the same operator, instance and thread can commit nothing, and what
     /// it left open is aborted or committed, not pending. Costs a few round trips, and waits while a predecessor's commit is
     /// being completed.

@@ -172,6 +172,32 @@ fn compaction_leaves_alone_what_is_younger_than_the_topics_lag() {
 }
 
 #[test]
+fn a_topic_grows_and_never_shrinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path()).unwrap();
+    log.create(&[TopicSpec::new("grows", 2, Cleanup::Compact)])
+        .unwrap();
+    let mut writer = log.open(who("writer", &[])).unwrap();
+    writer.send(out("grows", "a", Some("before"))).unwrap();
+    writer.commit(&Offsets::new()).unwrap();
+    for _ in 0..2 {
+        log.grow("grows", 5).unwrap();
+        assert_eq!(log.topics().unwrap()["grows"].partitions, 5);
+    }
+    log.grow("grows", 3).unwrap();
+    assert_eq!(log.topics().unwrap()["grows"].partitions, 5);
+    assert!(matches!(log.grow("nothing", 3), Err(Fault::Config(_))));
+    let mut writer = log.open(who("writer", &[])).unwrap();
+    let mut last = out("grows", "a", Some("after"));
+    last.partition = 4;
+    writer.send(last).unwrap();
+    writer.commit(&Offsets::new()).unwrap();
+    let ends = log.reader().unwrap().ends(&["grows"]).unwrap();
+    let ends: Vec<_> = ends.into_values().collect();
+    assert_eq!(ends, [(0, 1), (0, 0), (0, 0), (0, 0), (0, 1)]);
+}
+
+#[test]
 fn compaction_goes_through_many_batches() {
     let folder = tempfile::tempdir().unwrap();
     let log = timed(folder.path(), &Arc::new(AtomicI64::new(1_000_000)));

@@ -47,6 +47,27 @@ fn nobody_there_is_said_within_the_time_set() {
 }
 
 #[test]
+fn a_topic_grows_and_never_shrinks() {
+    let Some(server) = testing::start_kafka(Listener::Plain) else {
+        return;
+    };
+    let log = server.log();
+    log.create(&[TopicSpec::new("grows", 2, Cleanup::Compact)])
+        .unwrap();
+    for _ in 0..2 {
+        log.grow("grows", 5).unwrap();
+    }
+    log.grow("grows", 3).unwrap();
+    assert_eq!(log.topics().unwrap()["grows"].partitions, 5);
+    let mut writer = log.open(member("writer", &[])).unwrap();
+    let mut last = out("grows", "value");
+    last.partition = 4;
+    writer.send(last).unwrap();
+    writer.commit(&Offsets::new()).unwrap();
+    assert!(matches!(log.grow("nothing", 3), Err(Fault::Config(_))));
+}
+
+#[test]
 fn credentials_are_used_and_wrong_ones_refused() {
     let Some(server) = testing::start_kafka(Listener::SaslSsl) else {
         return;

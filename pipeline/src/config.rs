@@ -36,6 +36,7 @@ pub struct Config {
     pub refit: RefitConfig,
     pub cockpit: CockpitRules,
     pub replay: ReplayConfig,
+    pub migrate: MigrateConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -204,6 +205,21 @@ impl Default for ReplayConfig {
             read_bytes: 512 << 10,
             skew_ms_max: 10_000,
             held_bytes_max: 256 << 20,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct MigrateConfig {
+    pub transaction_bytes: usize,
+}
+
+impl Default for MigrateConfig {
+    fn default() -> Self {
+        Self {
+            transaction_bytes: 4 << 20,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The log and the registry that the configuration names.
 
 use crate::config::LogConfig;
+use crate::families;
 use cairn_bus::embedded::{EmbeddedLog, EmbeddedSettings};
 use cairn_bus::kafka::{KafkaLog, KafkaSettings, Protocol};
 use cairn_bus::registry::{MemoryStore, Registry, RegistrySettings, SchemaStore, StoreRegistry};
-use cairn_bus::{Cleanup, Fault, Log, SchemaRegistry, TopicSpec};
+use cairn_bus::{Cleanup, Fault, Log, Membership, Offsets, SchemaRegistry, TopicSpec};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,5 +138,21 @@ pub fn ensure_topics(
     config: &LogConfig,
     tenants: &[String],
 ) -> Result<Vec<String>, Fault> {
-    place.log.create(&wanted_topics(config, tenants))
+    let created = place.log.create(&wanted_topics(config, tenants))?;
+    if created.iter().any(|name| name == families::TOPIC)
+        && let Some(found) = families::as_found(&place.log.topics()?)
+    {
+        // From here on keys are spread by this number, whatever is added to the topics by hand.
+        let mut session = place.log.open(Membership {
+            operator: "families".to_owned(),
+            group: format!("{}.families", config.app_id),
+            instance: "apply".to_owned(),
+            thread: 0,
+            topics: Vec::new(),
+        })?;
+        session.send(families::record(place, &found)?)?;
+        session.commit(&Offsets::new())?;
+        session.close(Duration::from_millis(config.reach_timeout_ms))?;
+    }
+    Ok(created)
 }

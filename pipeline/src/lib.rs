@@ -9,6 +9,7 @@
 //! - [`ingest`]: files into ingress topics.
 //! - [`seal`] and [`deadletter`]: originals that nobody but their owner can read, and their replay.
 //! - [`replay`]: the outputs of the past once more, held against what was written.
+//! - [`families`] and [`migrate`]: how many partitions of a family are in use, and another number of them.
 //! - [`gateway`]: /metrics, health, ingest over HTTP, the built-in schema registry.
 //! - [`cli`]: one file a command.
 
@@ -16,11 +17,13 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod deadletter;
+pub mod families;
 pub mod fit_work;
 pub mod gateway;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;
+pub mod migrate;
 pub mod plot;
 pub mod replay;
 pub mod runtime;

@@ -32,6 +32,12 @@ fn unknown_schema() {
     script("unknown_schema.py", JAVA, &[]);
 }
 
+/// The run family to other partition counts between two halves of an input, killed on the way.
+#[test]
+fn migrate() {
+    script("migrate.py", JAVA, &[]);
+}
+
 fn chaos(log: &str, programs: &[&str]) {
     let all = std::env::var("CAIRN_REQUIRE_ALL").as_deref() == Ok("1");
     let (records, kills) = if all {

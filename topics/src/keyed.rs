@@ -60,6 +60,7 @@ keyed! {
     Artifact: [pool] [tenant, artifact_id];
     DeadLetter: [tenant] [tenant, deadletter_id];
     IngestProgress: [tenant] [tenant, source_id];
+    FamilyPartitions: [family] [family];
 }
 
 #[cfg(test)]

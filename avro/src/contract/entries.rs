@@ -220,6 +220,14 @@ pub static INGEST_PROGRESS: Entry = Entry::new(
     include_str!("../../schemas/ingest_progress.avsc"),
 );
 
+/// `FamilyPartitions` on `families`.
+#[rustfmt::skip]
+pub static FAMILY_PARTITIONS: Entry = Entry::new(
+    "FamilyPartitions",
+    &["families"],
+    include_str!("../../schemas/family_partitions.avsc"),
+);
+
 /// `Tick` on `ticks.run`, `ticks.tenant`, `ticks.pool`.
 #[rustfmt::skip]
 pub static TICK: Entry = Entry::new(
@@ -274,6 +282,7 @@ pub static ALL: &[&Entry] = &[
     &ARTIFACT,
     &DEAD_LETTER,
     &INGEST_PROGRESS,
+    &FAMILY_PARTITIONS,
     &TICK,
     &CUT,
     &CHANGE,

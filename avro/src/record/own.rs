@@ -133,6 +133,27 @@ impl Record for IngestProgress {
     }
 }
 
+/// How many partitions of a family are in use: by this number keys are spread, however many the topics have.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct FamilyPartitions {
+    /// Name of the family.
+    pub family: String,
+    /// Partitions in use (count).
+    pub partitions: i32,
+    /// Partitions that a migration under way moves the state to (count); nothing else runs until it is done.
+    #[serde(default)]
+    pub moving_to: Option<i32>,
+    /// Migrations so far, that under way included (count).
+    #[serde(default)]
+    pub migrations: i32,
+}
+
+impl Record for FamilyPartitions {
+    fn entry() -> &'static Entry {
+        &entries::FAMILY_PARTITIONS
+    }
+}
+
 /// Wall time for a core: its append time is what counts.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Tick {

@@ -269,6 +269,33 @@ impl Log for EmbeddedLog {
         Ok(created)
     }
 
+    fn grow(&self, topic: &str, partitions: i32) -> Result<(), Fault> {
+        let fault = self.shared.fault("adding partitions");
+        self.shared.writer().transact(&fault, |connection| {
+            let known: Option<i32> = connection
+                .query_row(
+                    "SELECT partitions FROM topics WHERE name = ?1",
+                    [topic],
+                    |row| row.get(0),
+                )
+                .optional()
+                .map_err(&fault)?;
+            let Some(known) = known else {
+                return Err(Fault::Config(format!("there is no topic {topic}")));
+            };
+            if known >= partitions {
+                return Ok(());
+            }
+            connection
+                .execute(
+                    "UPDATE topics SET partitions = ?2 WHERE name = ?1",
+                    rusqlite::params![topic, partitions],
+                )
+                .map_err(&fault)?;
+            insert_partitions(connection, topic, known..partitions).map_err(&fault)
+        })
+    }
+
     fn open(&self, who: Membership) -> Result<Box<dyn Session>, Fault> {
         Ok(Box::new(session::EmbeddedSession::open(
             self.shared.clone(),
@@ -340,10 +367,18 @@ fn insert_topic(connection: &Connection, spec: &TopicSpec) -> rusqlite::Result<(
             spec.delete_retention_ms
         ],
     )?;
-    for partition in 0..spec.partitions {
+    insert_partitions(connection, &spec.name, 0..spec.partitions)
+}
+
+fn insert_partitions(
+    connection: &Connection,
+    topic: &str,
+    partitions: std::ops::Range<i32>,
+) -> rusqlite::Result<()> {
+    for partition in partitions {
         connection.execute(
             "INSERT INTO partitions (topic, partition) VALUES (?1, ?2)",
-            rusqlite::params![spec.name, partition],
+            rusqlite::params![topic, partition],
         )?;
     }
     Ok(())

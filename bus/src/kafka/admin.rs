@@ -5,8 +5,8 @@ use super::faults;
 use super::settings::KafkaSettings;
 use crate::log::{Cleanup, Fault, TopicSpec, TopicState};
 use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
-    TopicReplication,
+    AdminClient, AdminOptions, ConfigResource, NewPartitions, NewTopic, OwnedResourceSpecifier,
+    ResourceSpecifier, TopicReplication,
 };
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -125,6 +125,35 @@ pub(super) fn create(
     }
     usable(settings, ends, &missing)?;
     Ok(created)
+}
+
+/// Adds partitions until there are so many, and waits until they can be used.
+pub(super) fn grow(
+    settings: &KafkaSettings,
+    ends: &Ends,
+    topic: &str,
+    partitions: i32,
+) -> Result<(), Fault> {
+    let doing = format!("adding partitions to {topic}");
+    let known = partition_counts(settings, ends)?;
+    let Some(&count) = known.get(topic) else {
+        return Err(Fault::Config(format!("there is no topic {topic}")));
+    };
+    if count >= partitions {
+        return Ok(());
+    }
+    let admin = admin(settings)?;
+    let wanted = NewPartitions::new(topic, usize::try_from(partitions).unwrap_or_default());
+    let results = wait(admin.create_partitions([&wanted], &options(settings)))
+        .map_err(|error| faults::of_call(&doing, &error))?;
+    for result in results {
+        if let Err((_, code)) = result {
+            return Err(faults::of_call(&doing, &KafkaError::AdminOp(code)));
+        }
+    }
+    // any cleanup will do: only name and number are looked at
+    let spec = TopicSpec::new(topic, partitions, Cleanup::Compact);
+    usable(settings, ends, &[&spec])
 }
 
 fn config(spec: &TopicSpec) -> BTreeMap<String, String> {

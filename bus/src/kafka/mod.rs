@@ -94,6 +94,10 @@ impl Log for KafkaLog {
         admin::create(&self.settings, &self.ends, wanted)
     }
 
+    fn grow(&self, topic: &str, partitions: i32) -> Result<(), Fault> {
+        admin::grow(&self.settings, &self.ends, topic, partitions)
+    }
+
     fn open(&self, who: Membership) -> Result<Box<dyn Session>, Fault> {
         Ok(Box::new(session::KafkaSession::open(
             self.settings.clone(),

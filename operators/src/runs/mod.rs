@@ -8,6 +8,7 @@
 mod agenda;
 mod event;
 pub mod normalize;
+pub mod placing;
 mod plan;
 mod rules;
 pub mod seen;

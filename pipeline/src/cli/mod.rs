@@ -12,6 +12,7 @@ mod doctor;
 mod ingest;
 mod init;
 mod looks;
+mod migrate;
 mod replay;
 mod run;
 mod table;
@@ -85,6 +86,8 @@ enum Command {
     Topics(topics::Topics),
     /// Every setting with its default and meaning
     Config(config_list::ConfigList),
+    /// Move a family of topics to another number of partitions, with the state of its tasks
+    Migrate(migrate::Migrate),
     /// Check what Cairn needs
     Doctor(doctor::Doctor),
     /// The main job on real input: the ladder through all operators
@@ -219,6 +222,7 @@ pub fn main() -> ExitCode {
         Command::Deadletter(command) => command.run(&global),
         Command::Replay(command) => command.run(&global),
         Command::Topics(command) => command.run(&global),
+        Command::Migrate(command) => command.run(&global),
         Command::Config(command) => command.run(&global),
         Command::Doctor(command) => command.run(&global),
         Command::Demo(command) => command.run(&global),

@@ -1,8 +1,9 @@
 //! `cairn topics`: the catalogue, and the log held against it.
 
 use super::table::Table;
-use super::{Global, Outcome, print, say};
+use super::{Failure, Global, Outcome, print, say};
 use crate::connect;
+use crate::families::Families;
 use clap::{Args, Subcommand};
 use std::collections::BTreeSet;
 
@@ -95,6 +96,24 @@ fn apply(global: &Global) -> Outcome {
     let config = global.load()?;
     let place = connect::open(&config.log)?;
     let created = connect::ensure_topics(&place, &config.log, &config.runtime.tenants)?;
+    let found = place.log.topics()?;
+    let partitions = found.get("runs.events").map_or(0, |state| state.partitions);
+    let in_use = Families::read(&place, &found)?.in_use("runs.events", partitions);
+    if in_use != config.log.partitions_run {
+        return Err(Failure::new(
+            "partitions",
+            1,
+            format!(
+                "the run family has {in_use} partitions, the configuration says {}",
+                config.log.partitions_run
+            ),
+            "log.partitions_run",
+            format!(
+                "counts are fixed at the first apply: set it to {in_use}, or run `cairn migrate run --partitions {}`",
+                config.log.partitions_run
+            ),
+        ));
+    }
     let mut subjects = 0;
     for topic in cairn_topics::catalogue() {
         let Some(entry) = topic.entry() else { continue };
@@ -133,6 +152,7 @@ fn diff(global: &Global) -> Outcome {
     let (config, place) = global.look()?;
     let wanted = connect::wanted_topics(&config.log, &config.runtime.tenants);
     let found = place.log.topics()?;
+    let families = Families::read(&place, &found)?;
     let mut differences = Vec::new();
     for spec in &wanted {
         match found.get(&spec.name) {
@@ -142,11 +162,13 @@ fn diff(global: &Global) -> Outcome {
                 "run `cairn topics apply`",
             )),
             Some(state) => {
-                if state.partitions != spec.partitions {
+                let in_use = families.in_use(&spec.name, state.partitions);
+                // After a migration to fewer, some hold only the past.
+                if in_use != spec.partitions && state.partitions != spec.partitions {
                     differences.push((
                         spec.name.clone(),
-                        format!("{} partitions, the catalogue says {}", state.partitions, spec.partitions),
-                        "partition counts are fixed at the first apply; set log.partitions_* to what is there",
+                        format!("{in_use} partitions, the catalogue says {}", spec.partitions),
+                        "counts are fixed at the first apply: set log.partitions_* to what is there, or run `cairn migrate run --partitions N`",
                     ));
                 }
                 if state.cleanup != spec.cleanup {

@@ -158,6 +158,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("refit.memory_bytes_max", "Most memory of one window query."),
     (
+        "migrate.transaction_bytes",
+        "`cairn migrate` moves about so much state in one transaction: within the transaction time-out on a slow broker, too.",
+    ),
+    (
         "replay.read_bytes",
         "`cairn replay` reads each partition about this far ahead.",
     ),

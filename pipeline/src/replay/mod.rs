@@ -31,6 +31,7 @@ pub use start::{Start, StartError};
 
 use crate::config::{Config, DeadletterConfig};
 use crate::connect::Place;
+use crate::families::{self, Families};
 use crate::metrics::Metrics;
 use crate::runtime::decode::Decoder;
 use crate::runtime::encode::Encoder;
@@ -143,6 +144,7 @@ impl Report {
 pub fn replay(config: &Config, place: &Place, request: &Request) -> Result<Report, Trouble> {
     let topics = place.log.topics()?;
     let kinds = replayed_kinds(config, &request.only, &topics)?;
+    refuse_migrated(place, &kinds, &topics)?;
     let boundaries = request.from.boundaries(&kinds, &topics)?;
     target::must_be_new(&request.into)?;
     let mut source = Source::new(place.log.reader()?, config);
@@ -187,6 +189,30 @@ fn replayed_kinds(
         }
     }
     Ok(all.into_iter().map(Arc::new).collect())
+}
+
+/// The cuts of before a migration are those of other tasks: their states cannot be recomputed by these.
+fn refuse_migrated(
+    place: &Place,
+    kinds: &[Arc<Kind>],
+    topics: &BTreeMap<String, TopicState>,
+) -> Result<(), Trouble> {
+    let families = Families::read(place, topics)?;
+    for kind in kinds {
+        if let Some(recorded) = families.of(kind.family)
+            && recorded.migrations > 0
+        {
+            return Err(Trouble::refused(
+                format!(
+                    "the family {} was migrated to {} partitions: a replay of {} cannot pass that",
+                    recorded.family, recorded.partitions, kind.name
+                ),
+                families::TOPIC,
+                "--only names kinds of other families (refit,cockpit); replay before you migrate",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A replay under way.

@@ -3,6 +3,7 @@
 //! Where an output goes follows from its kind and the catalogue alone. JSON outputs are held to their schema here: one that
 //! fails is kept as a dead letter and counted, and never published.
 
+use crate::families::Families;
 use crate::metrics::Metrics;
 use crate::seal::{self, Recipient, SealError};
 use cairn_avro::contract::{self, Record as AvroRecord};
@@ -24,6 +25,7 @@ pub(super) const STATE_VERSION: i32 = 1;
 pub struct Encoder {
     registry: Arc<dyn SchemaRegistry>,
     partitions: BTreeMap<String, i32>,
+    families: Families,
     ids: Mutex<BTreeMap<String, u32>>,
     telegram: jsonschema::Validator,
     board: jsonschema::Validator,
@@ -50,6 +52,7 @@ impl Encoder {
                 .iter()
                 .map(|(name, state)| (name.clone(), state.partitions))
                 .collect(),
+            families: Families::default(),
             ids: Mutex::default(),
             telegram: validator("telegram")?,
             board: validator("board")?,
@@ -57,6 +60,19 @@ impl Encoder {
             excerpt_chars_max: deadletter.excerpt_chars_max,
             metrics,
         })
+    }
+
+    /// The same encoder where fewer partitions of a family may be in use than there are.
+    #[must_use]
+    pub fn with_families(mut self, families: Families) -> Self {
+        self.families = families;
+        self
+    }
+
+    /// How many partitions are in use.
+    #[must_use]
+    pub fn families(&self) -> &Families {
+        &self.families
     }
 
     /// Partitions of a topic, where it exists.
@@ -291,7 +307,7 @@ impl Encoder {
                 "topic {topic} does not exist; `cairn topics apply` creates what is missing"
             ))
         })?;
-        let partition = partition_of(partition_key, partitions);
+        let partition = partition_of(partition_key, self.families.in_use(&topic, partitions));
         Ok(Outgoing {
             topic,
             partition,

@@ -4,6 +4,7 @@ mod bench;
 mod http;
 mod ingest;
 mod messages;
+mod migrate;
 mod places;
 mod replay;
 mod sizes;

@@ -2,6 +2,7 @@
 
 use super::super::task::Kind;
 use super::{Batch, Member};
+use crate::families::{self, Families};
 use cairn_avro::record::CutCause;
 use cairn_bus::{Fault, TopicPartition};
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ impl Member {
     pub(super) fn take_over(&mut self, parts: Vec<TopicPartition>) -> Result<(), Fault> {
         let begun = self.clock.now();
         let start = self.session.committed(&parts)?;
+        self.check_families()?;
         let new: BTreeSet<i32> = parts
             .iter()
             .map(|part| slot(&self.kind, part.partition))
@@ -64,6 +66,29 @@ impl Member {
         self.learn(&parts)?;
         self.metrics
             .restored(self.kind.name, self.clock.since(begun), self.owned.len());
+        Ok(())
+    }
+
+    /// Refuses to go on by a number of partitions that a migration has changed since this process began.
+    fn check_families(&mut self) -> Result<(), Fault> {
+        if self.encoder.partitions(families::TOPIC).is_none() {
+            return Ok(());
+        }
+        let place = TopicPartition::new(families::TOPIC, 0);
+        let mut records = Vec::new();
+        self.session
+            .read_to_end(&place, &mut |record| records.push(record))?;
+        let mut found = Families::default();
+        for record in &records {
+            found.take(record, &mut self.decoder)?;
+        }
+        found.check_whole()?;
+        let partitions = self.encoder.partitions("runs.events").unwrap_or_default();
+        if !found.spreads_like(self.encoder.families(), partitions) {
+            return Err(Fault::Config(
+                "the number of partitions was changed meanwhile: start it again".to_owned(),
+            ));
+        }
         Ok(())
     }
 

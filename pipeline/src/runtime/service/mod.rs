@@ -21,6 +21,7 @@ use super::supervision::Backoff;
 use super::task::{Kind, kinds};
 use crate::config::Config;
 use crate::connect::Place;
+use crate::families::Families;
 use crate::fit_work;
 use crate::metrics::Metrics;
 use cairn_bus::{Fault, Membership, Offsets};
@@ -57,6 +58,8 @@ impl Service {
         only: &[String],
     ) -> Result<Self, Fault> {
         let topics = place.log.topics()?;
+        let families = Families::read(&place, &topics)?;
+        families.check_whole()?;
         let mut kinds = kinds(config);
         if let Some(unknown) = only
             .iter()
@@ -86,12 +89,15 @@ impl Service {
                 )));
             }
         }
-        let encoder = Arc::new(Encoder::new(
-            place.registry.clone(),
-            &topics,
-            &config.deadletter,
-            metrics.clone(),
-        )?);
+        let encoder = Arc::new(
+            Encoder::new(
+                place.registry.clone(),
+                &topics,
+                &config.deadletter,
+                metrics.clone(),
+            )?
+            .with_families(families),
+        );
         Ok(Self {
             config: config.clone(),
             place,
