@@ -216,3 +216,71 @@ fn a_broker_that_dies_leaves_the_outcome_unknown() {
         begun.elapsed()
     );
 }
+
+/// librdkafka repeats a commit whose answer it has waited for too long, and says that all is well; the first copy then comes into the
+/// next transaction. (Without a new producer `two` is committed here although nobody has asked for it: seen on Kafka 4.3.)
+#[test]
+fn a_commit_that_was_repeated_is_the_last_of_its_producer() {
+    let Some(server) = testing::start_kafka(Listener::Plain) else {
+        return;
+    };
+    let (relay, mut settings) = server.relay();
+    settings
+        .extra
+        .insert("socket.timeout.ms".into(), "1500".into());
+    let log = KafkaLog::connect(settings).unwrap();
+    log.create(&[TopicSpec::new("in", 1, Cleanup::Compact)])
+        .unwrap();
+    let mut writer = log.open(member("writer", &[])).unwrap();
+    writer.send(out("in", "one")).unwrap();
+    relay.hold(testing::END_TXN);
+    // held back, repeated after the time-out on another connection, and committed
+    writer.commit(&Offsets::new()).unwrap();
+    assert!(relay.holds());
+    let fault = writer.send(out("in", "two")).unwrap_err();
+    assert!(
+        matches!(&fault, Fault::Unknown(text) if text.contains("repeated")),
+        "{fault:?}"
+    );
+    let mut writer = log.open(member("writer", &[])).unwrap();
+    writer.send(out("in", "two")).unwrap();
+    while !writer.is_delivered().unwrap() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    relay.release();
+    // what is read now was committed, and `two` was not
+    let parts = [cairn_bus::TopicPartition::new("in", 0)];
+    let mut third = log
+        .open(Membership {
+            instance: "two".into(),
+            ..member("writer", &[])
+        })
+        .unwrap();
+    third
+        .send(Outgoing {
+            key: Some(b"other".to_vec()),
+            ..out("in", "three")
+        })
+        .unwrap();
+    third.commit(&Offsets::new()).unwrap();
+    writer.abort().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while writer.last_stable(&parts).unwrap()[&parts[0]] < 6 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (records, _) = log
+        .reader()
+        .unwrap()
+        .read(
+            &Offsets::from([(parts[0].clone(), 0)]),
+            Duration::from_secs(20),
+            10,
+        )
+        .unwrap();
+    let values: Vec<_> = records
+        .iter()
+        .map(|record| record.value.as_deref().unwrap_or_default())
+        .collect();
+    assert_eq!(values, [&b"one"[..], &b"three"[..]]);
+}

@@ -12,7 +12,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A change of ownership that was not answered yet.
 #[derive(Clone, Debug)]
@@ -29,6 +29,10 @@ pub(crate) struct Events {
     last: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// The first record that was not delivered since the last transaction began.
     undelivered: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// The first connection that broke under requests since the last transaction began.
+    broken: Mutex<Option<String>>,
+    /// Log lines so far.
+    lines: AtomicU64,
     changes: Mutex<VecDeque<Change>>,
     noted: AtomicBool,
     /// Nobody is there to answer any more: rebalances are answered at once, or closing would wait for ever.
@@ -51,6 +55,21 @@ impl Events {
         lock(&self.undelivered).take()
     }
 
+    /// Takes what broke. Log lines come through the client's queue, before everything else that waits there.
+    pub(crate) fn take_broken(&self) -> Option<String> {
+        lock(&self.broken).take()
+    }
+
+    /// Whether something has broken; what is not served yet is not seen.
+    pub(crate) fn is_broken(&self) -> bool {
+        lock(&self.broken).is_some()
+    }
+
+    /// Log lines so far: whether a poll has brought another one.
+    pub(crate) fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
+    }
+
     /// Whether a change waits; cheap.
     pub(crate) fn is_noted(&self) -> bool {
         self.noted.load(Ordering::Acquire)
@@ -70,8 +89,27 @@ impl Events {
     }
 }
 
+/// Whether a log line says that requests lost their answers: a connection that was up is no more, or its requests ran out of time.
+/// (Bootstrap connections carry none that matter; brokers close them when they are idle.)
+fn breaks_requests(facility: &str, message: &str) -> bool {
+    match facility {
+        "REQTMOUT" => true,
+        "FAIL" => {
+            let was_up = !message.contains(" in state ")
+                || message.contains(" in state UP")
+                || message.contains(" in state REAUTH");
+            was_up && !message.contains("/bootstrap: ")
+        }
+        _ => false,
+    }
+}
+
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        if breaks_requests(facility, message) {
+            lock(&self.broken).get_or_insert_with(|| message.to_owned());
+        }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -181,5 +219,41 @@ pub(crate) fn take_back(
         consumer.incremental_unassign(partitions)
     } else {
         consumer.unassign()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines as librdkafka 2.12 writes them.
+    #[test]
+    fn what_breaks_requests() {
+        let up = "[thrd:TxnCoordinator]: TxnCoordinator: 127.0.0.1:9092: Disconnected (after 512ms in state UP) (_TRANSPORT)";
+        let refused = "[thrd:127.0.0.1:9092/1]: 127.0.0.1:9092/1: Connect to ipv4#127.0.0.1:9092 failed: Connection refused \
+            (after 0ms in state CONNECT) (_TRANSPORT): identical to last error: error log suppressed";
+        let idle = "[thrd:kafka:9092/bootstrap]: kafka:9092/bootstrap: Disconnected (after 600000ms in state UP) (_TRANSPORT)";
+        let late = "[thrd:TxnCoordinator]: TxnCoordinator: Timed out 1 in-flight, 0 retry-queued, 0 out-queue, 0 partially-sent requests";
+        let expected = [
+            ("FAIL", up, true),
+            ("FAIL", refused, false),
+            ("FAIL", idle, false),
+            ("FAIL", "a line that was cut", true),
+            ("REQTMOUT", late, true),
+            ("WAKEUP", "woke up", false),
+        ];
+        for (facility, line, breaks) in expected {
+            assert_eq!(breaks_requests(facility, line), breaks, "{line}");
+        }
+        let events = Events::default();
+        events.log(RDKafkaLogLevel::Debug, "FAIL", refused);
+        assert_eq!(events.take_broken(), None);
+        events.log(RDKafkaLogLevel::Debug, "FAIL", up);
+        events.log(RDKafkaLogLevel::Warning, "REQTMOUT", late);
+        assert_eq!(
+            (events.take_broken().as_deref(), events.lines()),
+            (Some(up), 3)
+        );
+        assert_eq!(events.take_broken(), None);
     }
 }

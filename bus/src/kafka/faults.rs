@@ -3,6 +3,7 @@
 //! | error | fault |
 //! |---|---|
 //! | fenced, or fatal for the client | `Fenced`; `Unknown` where the transaction was older than its time-out |
+//! | the coordinator knows no such transaction of ours | `Unknown`: it looks at the epoch first, so nobody has taken over |
 //! | not authenticated, not authorized, no such topic, record too large, invalid setting | `Config` |
 //! | the transaction must be aborted | `Abort`, once it was |
 //! | time-out, transport, everything else of a transactional call | `Unknown`: never tried again in place |
@@ -142,6 +143,9 @@ fn sorted(doing: &str, code: Code, fatal: bool, abortable: bool, text: &str) -> 
     match (abortable, fatal, &fault) {
         (true, _, _) => Verdict::AbortFirst(fault),
         (false, _, Fault::Config(_)) => Verdict::Over(fault),
+        (false, true, _) if code == Code::InvalidTransactionalState => {
+            Verdict::Over(Fault::Unknown(text))
+        }
         (false, true, _) => Verdict::Over(Fault::Fenced(text)),
         (false, false, _) => Verdict::Over(Fault::Unknown(text)),
     }
@@ -167,6 +171,7 @@ mod tests {
         check(Code::OperationTimedOut, false, false, "unknown");
         check(Code::BrokerTransportFailure, false, false, "unknown");
         check(Code::InvalidTransactionalState, false, false, "unknown");
+        check(Code::InvalidTransactionalState, true, false, "unknown");
         check(Code::IllegalGeneration, false, true, "abort first, abort");
         check(Code::MessageTimedOut, false, true, "abort first, abort");
         check(

@@ -2,6 +2,7 @@
 
 use crate::log::{Fault, Membership};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -166,6 +167,14 @@ impl KafkaSettings {
             )
             .set("linger.ms", self.linger_ms.to_string())
             .set("batch.size", self.batch_bytes.to_string());
+        // only this part of the log tells of every connection that breaks; see `transactions`
+        let debug = match self.extra.get("debug") {
+            Some(more) => format!("broker,{more}"),
+            None => "broker".into(),
+        };
+        config
+            .set("debug", debug)
+            .set_log_level(RDKafkaLogLevel::Debug);
         config
     }
 

@@ -1,4 +1,9 @@
 //! A transactional producer: begins with the first record, commits or aborts, and knows when it is of no more use.
+//!
+//! librdkafka repeats a request whose connection broke, for ever and without a word: the call succeeds in the end. The first
+//! copy may still be on its way, and under transaction protocol 1 it would end a *later* transaction of this producer. So a
+//! broken connection is noticed by librdkafka's own log, whatever the call says, and ends the producer: before the commit as
+//! [`Fault::Unknown`], after it (the commit is certain then) with the next call.
 
 use super::events::Events;
 use super::faults::{self, Verdict};
@@ -88,6 +93,8 @@ impl Transactions {
             return Ok(());
         }
         let _ = self.producer.context().take_undelivered();
+        // between transactions nothing was in flight
+        let _ = self.broken();
         let begun = self.producer.begin_transaction();
         self.settle("beginning a transaction", begun)?;
         self.opened = Some(SystemTime::now());
@@ -151,6 +158,7 @@ impl Transactions {
         if self.producer.in_flight_count() > 0 {
             self.producer.poll(Duration::ZERO);
         }
+        self.check_broken("delivering")?;
         Ok(self.producer.in_flight_count() == 0)
     }
 
@@ -165,6 +173,7 @@ impl Transactions {
         }
         self.ensure_open()?;
         self.deliver(self.delivery);
+        self.check_broken("delivering")?;
         if let Some((code, text)) = self.producer.context().take_undelivered() {
             // whatever librdkafka makes of it, this transaction lacks a record
             self.abort()?;
@@ -185,10 +194,12 @@ impl Transactions {
                 .producer
                 .send_offsets_to_transaction(offsets, group, self.timeout);
             self.settle("sending offsets to the transaction", sent)?;
+            self.check_broken("sending offsets to the transaction")?;
         }
         let committed = self.producer.commit_transaction(self.timeout);
         self.settle("committing", committed)?;
         self.opened = None;
+        self.retire_if_broken("committed");
         Ok(())
     }
 
@@ -198,6 +209,7 @@ impl Transactions {
         if self.opened.is_none() {
             return Ok(());
         }
+        self.check_broken("aborting")?;
         let deadline = Instant::now() + self.timeout;
         loop {
             // The first call throws away what is queued and then waits for reports, which nobody serves meanwhile; so it is
@@ -226,12 +238,46 @@ impl Transactions {
         }
         let _ = self.producer.context().take_undelivered();
         self.opened = None;
+        self.retire_if_broken("aborted");
         Ok(())
     }
 
+    /// What broke since the transaction began: reads the log lines that wait.
+    fn broken(&self) -> Option<String> {
+        let events = self.producer.context();
+        loop {
+            let lines = events.lines();
+            self.producer.poll(Duration::ZERO);
+            if events.lines() == lines {
+                return events.take_broken();
+            }
+        }
+    }
+
+    /// Nothing of this transaction is decided, and this producer must not decide it.
+    fn check_broken(&mut self, doing: &str) -> Result<(), Fault> {
+        match self.broken() {
+            None => Ok(()),
+            Some(line) => Err(self.give_up(Fault::Unknown(format!("{doing}: {line}")))),
+        }
+    }
+
+    /// The transaction is decided; a copy of the request that decided it may decide another one.
+    fn retire_if_broken(&mut self, done: &str) {
+        if let Some(line) = self.broken() {
+            self.over = Some(Fault::Unknown(format!(
+                "{done}, by a repeated request: {line}"
+            )));
+        }
+    }
+
+    /// Waits for deliveries, but not for those of a connection that broke: they would be in vain.
     fn deliver(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+        while self.producer.in_flight_count() > 0
+            && Instant::now() < deadline
+            && !self.producer.context().is_broken()
+        {
             self.producer.poll(STEP);
         }
     }

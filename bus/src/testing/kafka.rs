@@ -1,6 +1,7 @@
 //! One Kafka broker (KRaft, broker and controller in one process).
 
 use super::process::Process;
+use super::relay::Relay;
 use super::{free_port, maven, missing, tls};
 use crate::kafka::{KafkaLog, KafkaSettings};
 use std::path::Path;
@@ -21,6 +22,9 @@ pub enum Listener {
 pub struct KafkaServer {
     process: Process,
     port: u16,
+    /// Ports of the listener behind a relay: its own, and the one it tells clients to come to.
+    behind: u16,
+    relayed: u16,
     listener: Listener,
     folder: tempfile::TempDir,
 }
@@ -99,6 +103,17 @@ impl KafkaServer {
         settings
     }
 
+    /// A relay before this broker, and settings that lead through it. Once for each broker.
+    ///
+    /// # Panics
+    /// Where its port is taken by now.
+    pub fn relay(&self) -> (Relay, KafkaSettings) {
+        let relay = Relay::start(self.relayed, self.behind).expect("its port was free");
+        let mut settings = self.settings();
+        settings.bootstrap_servers = format!("127.0.0.1:{}", self.relayed);
+        (relay, settings)
+    }
+
     /// Connects with [`KafkaServer::settings`].
     pub fn log(&self) -> KafkaLog {
         KafkaLog::connect(self.settings()).expect("the broker answered when it started")
@@ -119,13 +134,19 @@ impl KafkaServer {
         let controller = free_port().map_err(text)?;
         // the broker talks to itself too (transaction markers): never through TLS
         let internal = free_port().map_err(text)?;
+        let behind = free_port().map_err(text)?;
+        let relayed = free_port().map_err(text)?;
         if listener == Listener::SaslSsl {
             tls::make_key(folder.path())?;
         }
         let properties = folder.path().join("server.properties");
         std::fs::write(
             &properties,
-            server_properties(folder.path(), [port, internal, controller], listener),
+            server_properties(
+                folder.path(),
+                [port, internal, controller, behind, relayed],
+                listener,
+            ),
         )
         .map_err(text)?;
         let class_path = format!("{}/*", jars.display());
@@ -168,6 +189,8 @@ impl KafkaServer {
         let server = Self {
             process,
             port,
+            behind,
+            relayed,
             listener,
             folder,
         };
@@ -199,7 +222,7 @@ impl KafkaServer {
 
 fn server_properties(
     folder: &Path,
-    [port, internal, controller]: [u16; 3],
+    [port, internal, controller, behind, relayed]: [u16; 5],
     listener: Listener,
 ) -> String {
     let folder = folder.display();
@@ -225,11 +248,11 @@ fn server_properties(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@localhost:{controller}\n\
-         listeners={name}://localhost:{port},INTERNAL://localhost:{internal},CONTROLLER://localhost:{controller}\n\
-         advertised.listeners={name}://localhost:{port},INTERNAL://localhost:{internal}\n\
+         listeners={name}://localhost:{port},INTERNAL://localhost:{internal},RELAYED://127.0.0.1:{behind},CONTROLLER://localhost:{controller}\n\
+         advertised.listeners={name}://localhost:{port},INTERNAL://localhost:{internal},RELAYED://127.0.0.1:{relayed}\n\
          inter.broker.listener.name=INTERNAL\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map={name}:{name},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map={name}:{name},INTERNAL:PLAINTEXT,RELAYED:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={folder}/data\n\
          auto.create.topics.enable=false\n\
          num.io.threads=2\n\

@@ -10,11 +10,13 @@ mod http;
 mod kafka;
 mod maven;
 mod process;
+mod relay;
 mod tls;
 
 pub use apicurio::{ApicurioServer, apicurio};
 pub use http::{RegistryDouble, get};
 pub use kafka::{KafkaServer, Listener, kafka, start_kafka};
+pub use relay::{END_TXN, Relay};
 
 use std::net::TcpListener;
 use std::path::PathBuf;
