@@ -14,7 +14,7 @@ import urllib.request
 from common import ROOT, Trouble, servers_folder
 
 KAFKA, APICURIO, AVRO = "kafka-4.3.1", "apicurio-3.0.9", "avro-1.12.1"
-START_S = 120
+START_S = 240
 
 PROPERTIES = """\
 process.roles=broker,controller
