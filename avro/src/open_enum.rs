@@ -54,6 +54,17 @@ macro_rules! open_enum {
             }
         }
 
+        impl crate::wire::Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                crate::wire::put_long(i64::from(*self as u32), out);
+            }
+
+            fn get(from: &mut crate::wire::Cursor<'_>) -> Result<Self, crate::wire::Break> {
+                let index = from.choice(Self::ALL.len())?;
+                Ok(Self::ALL.get(index).copied().unwrap_or_default())
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 out.write_str(self.as_str())

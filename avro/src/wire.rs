@@ -1,5 +1,10 @@
-//! Avro's primitives on the wire: variable-length integers, and a cursor that never reads past
-//! the end nor allocates for a length that the bytes cannot hold.
+//! Avro on the wire: what writes a value's bytes and reads them back ([`Wire`]), and a cursor that
+//! never reads past the end nor allocates for a length that the bytes cannot hold.
+//!
+//! The records' own implementations are generated, a line each: fields in the schema's order.
+//! Bytes are those of `apache-avro`'s encoder; a test holds one against the other.
+
+use std::collections::BTreeMap;
 
 use thiserror::Error;
 
@@ -29,6 +34,167 @@ pub enum Break {
     Unfit(String),
 }
 
+/// A value with its place in a schema of this build.
+pub trait Wire: Sized {
+    /// Appends its bytes.
+    fn put(&self, out: &mut Vec<u8>);
+
+    /// Reads it where the cursor stands.
+    ///
+    /// # Errors
+    /// The bytes are not what the schema says.
+    fn get(from: &mut Cursor<'_>) -> Result<Self, Break>;
+}
+
+/// Implements [`Wire`] for a record: its fields in the schema's order.
+macro_rules! wire_record {
+    ($record:ident: $($field:ident)*) => {
+        impl crate::wire::Wire for $record {
+            fn put(&self, out: &mut Vec<u8>) {
+                $(crate::wire::Wire::put(&self.$field, out);)*
+            }
+
+            fn get(from: &mut crate::wire::Cursor<'_>) -> Result<Self, crate::wire::Break> {
+                Ok(Self { $($field: crate::wire::Wire::get(from)?,)* })
+            }
+        }
+    };
+}
+pub(crate) use wire_record;
+
+/// Implements [`Wire`] for a union of records: its variants in the schema's order.
+macro_rules! wire_union {
+    ($union:ident: $($variant:ident = $index:literal)*) => {
+        impl crate::wire::Wire for $union {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant(record) => {
+                        crate::wire::put_long($index, out);
+                        crate::wire::Wire::put(record, out);
+                    })*
+                }
+            }
+
+            fn get(from: &mut crate::wire::Cursor<'_>) -> Result<Self, crate::wire::Break> {
+                let choices = [$($index),*].len();
+                match from.choice(choices)? {
+                    $($index => crate::wire::Wire::get(from).map(Self::$variant),)*
+                    other => Err(crate::wire::Break::Choice(other as i64, choices)),
+                }
+            }
+        }
+    };
+}
+pub(crate) use wire_union;
+
+/// Most items that room is made for before they are read: a short record may claim many.
+const ROOM_ITEMS_MAX: usize = 1_024;
+
+macro_rules! wire_primitive {
+    ($($kind:ty: $value:ident $out:ident $put:expr, $get:ident;)+) => {
+        $(impl Wire for $kind {
+            fn put(&self, $out: &mut Vec<u8>) {
+                let $value = self;
+                $put
+            }
+
+            fn get(from: &mut Cursor<'_>) -> Result<Self, Break> {
+                from.$get().map(Into::into)
+            }
+        })+
+    };
+}
+
+wire_primitive! {
+    bool: value out out.push(u8::from(*value)), boolean;
+    i32: value out put_long(i64::from(*value), out), int;
+    i64: value out put_long(*value, out), long;
+    f64: value out out.extend_from_slice(&value.to_le_bytes()), double;
+    String: value out put_bytes(value.as_bytes(), out), text;
+    Vec<u8>: value out put_bytes(value, out), bytes;
+}
+
+impl<T: Wire> Wire for Box<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (**self).put(out);
+    }
+
+    fn get(from: &mut Cursor<'_>) -> Result<Self, Break> {
+        T::get(from).map(Box::new)
+    }
+}
+
+/// Null is the first branch in every schema of ours.
+impl<T: Wire> Wire for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            None => out.push(0),
+            Some(value) => {
+                out.push(2);
+                value.put(out);
+            }
+        }
+    }
+
+    fn get(from: &mut Cursor<'_>) -> Result<Self, Break> {
+        match from.choice(2)? {
+            0 => Ok(None),
+            _ => T::get(from).map(Some),
+        }
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        if !self.is_empty() {
+            put_long(self.len() as i64, out);
+            self.iter().for_each(|item| item.put(out));
+        }
+        out.push(0);
+    }
+
+    fn get(from: &mut Cursor<'_>) -> Result<Self, Break> {
+        let mut items = Vec::new();
+        loop {
+            let count = from.block()?;
+            if count == 0 {
+                return Ok(items);
+            }
+            items.reserve(count.min(ROOM_ITEMS_MAX));
+            for _ in 0..count {
+                items.push(T::get(from)?);
+            }
+        }
+    }
+}
+
+impl<T: Wire> Wire for BTreeMap<String, T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        if !self.is_empty() {
+            put_long(self.len() as i64, out);
+            for (key, value) in self {
+                put_bytes(key.as_bytes(), out);
+                value.put(out);
+            }
+        }
+        out.push(0);
+    }
+
+    fn get(from: &mut Cursor<'_>) -> Result<Self, Break> {
+        let mut map = BTreeMap::new();
+        loop {
+            let count = from.block()?;
+            if count == 0 {
+                return Ok(map);
+            }
+            for _ in 0..count {
+                let key = String::get(from)?;
+                map.insert(key, T::get(from)?);
+            }
+        }
+    }
+}
+
 /// Appends a long (or an int: they look the same).
 pub(crate) fn put_long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
@@ -46,8 +212,8 @@ pub(crate) fn put_bytes(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A place in bytes that are being read.
-#[derive(Clone, Copy)]
-pub(crate) struct Cursor<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor<'a> {
     /// What is still to be read.
     pub(crate) rest: &'a [u8],
 }
@@ -139,6 +305,16 @@ impl<'a> Cursor<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_makes_no_room_for_what_the_bytes_cannot_hold() {
+        // A thousand strings are claimed, and two bytes follow.
+        let mut bytes = Vec::new();
+        put_long(1_000, &mut bytes);
+        bytes.extend([0, 0]);
+        let read = Vec::<String>::get(&mut Cursor { rest: &bytes });
+        assert_eq!(read, Err(Break::Length(1_000)));
+    }
 
     #[test]
     fn longs_come_back() {

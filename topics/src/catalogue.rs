@@ -334,6 +334,7 @@ static TOPICS: &[Topic] = &[
 
     large(keyed::<DeadLetter>(Family::Own, "deadletter", "DeadLetter", MONTH, "every operator", "Records that could not be used, with the reason; the original is sealed.")),
     keyed::<IngestProgress>(Family::Own, "ingest.progress", "IngestProgress", Cleanup::Compact, "ingest", "How far each file has been read."),
+    keyed::<Guard>(Family::Own, "guards", "Guard", Cleanup::Compact, "every operator", "Guards that are open: what is held back or warned of, why, and until when."),
     keyed::<FamilyPartitions>(Family::Own, "families", "FamilyPartitions", Cleanup::Compact, "`topics apply`, `migrate`", "How many partitions of a family are in use."),
     task("ticks.run", "Tick", RUN_PARTITIONS, BY_OPERATOR, MONTH, TICK),
     task("ticks.tenant", "Tick", 1, BY_OPERATOR, MONTH, TICK),

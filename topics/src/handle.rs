@@ -107,6 +107,7 @@ handles! {
     ARTIFACTS: Artifact = "artifacts";
     DEADLETTER: DeadLetter = "deadletter";
     INGEST_PROGRESS: IngestProgress = "ingest.progress";
+    GUARDS: Guard = "guards";
     FAMILIES: FamilyPartitions = "families";
     TICKS_RUN: Tick = "ticks.run";
     TICKS_TENANT: Tick = "ticks.tenant";

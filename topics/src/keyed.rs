@@ -60,6 +60,7 @@ keyed! {
     Artifact: [pool] [tenant, artifact_id];
     DeadLetter: [tenant] [tenant, deadletter_id];
     IngestProgress: [tenant] [tenant, source_id];
+    Guard: [tenant] [tenant, guard, subject, operator, instance];
     FamilyPartitions: [family] [family];
 }
 

@@ -97,6 +97,7 @@ fn the_compacted_topics_are_these() {
             "growth.assignments",
             "artifacts",
             "ingest.progress",
+            "guards",
             "families",
             "changelog.runs",
             "changelog.refit",

@@ -85,6 +85,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         subjects: &[
             on("DeadLetter", &["deadletter"]),
             on("IngestProgress", &["ingest.progress"]),
+            on("Guard", &["guards"]),
             on("FamilyPartitions", &["families"]),
             on("Tick", &["ticks.run", "ticks.tenant", "ticks.pool"]),
             on("Cut", &["cuts.run", "cuts.tenant", "cuts.pool"]),

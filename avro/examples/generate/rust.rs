@@ -131,6 +131,19 @@ fn module(model: &Model, name: &str, about: &str, names: &[String]) -> String {
     if body.contains("open_enum!") {
         out.push_str("use crate::open_enum::open_enum;\n");
     }
+    let wires: Vec<&str> = ["wire_record", "wire_union"]
+        .into_iter()
+        .filter(|name| body.contains(&format!("{name}!")))
+        .collect();
+    match wires.as_slice() {
+        [] => {}
+        [one] => {
+            let _ = writeln!(out, "use crate::wire::{one};");
+        }
+        all => {
+            let _ = writeln!(out, "use crate::wire::{{{}}};", all.join(", "));
+        }
+    }
     out + &body
 }
 
@@ -190,12 +203,31 @@ fn define_record(model: &Model, named: &Named, fields: &[Field], out: &mut Strin
         }
         let _ = writeln!(out, "    pub {}: {},", field.name, rust_type(&field.kind));
     }
-    out.push_str("}\n");
+    out.push_str("}\n\n");
+    let names = fields.iter().map(|field| field.name.as_str());
+    out.push_str(&wire("wire_record", &named.name, names));
     for field in fields {
         if let Type::Union(names) = &field.kind {
             define_union(named, field, names, out);
         }
     }
+}
+
+/// The line that implements `Wire`, broken where it is long; in braces, which rustfmt leaves alone.
+fn wire<'a>(how: &str, name: &str, parts: impl Iterator<Item = &'a str>) -> String {
+    let mut out = format!("{how}! {{\n    {name}:");
+    let mut width = name.len() + 5;
+    for part in parts {
+        if width + part.len() > 98 {
+            out.push_str("\n       ");
+            width = 7;
+        }
+        out.push(' ');
+        out.push_str(part);
+        width += part.len() + 1;
+    }
+    out.push_str("\n}\n");
+    out
 }
 
 fn define_enum(named: &Named, symbols: &[String], default: &str, out: &mut String) {
@@ -237,7 +269,17 @@ fn define_union(named: &Named, field: &Field, names: &[String], out: &mut String
         };
         let _ = writeln!(out, "    /// See [`{name}`].\n    {name}({inner}),");
     }
-    out.push_str("}\n");
+    out.push_str("}\n\n");
+    let variants: Vec<String> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| format!("{name} = {index}"))
+        .collect();
+    out.push_str(&wire(
+        "wire_union",
+        &union,
+        variants.iter().map(String::as_str),
+    ));
     for name in names {
         let value = if BOXED.contains(&name.as_str()) {
             "Box::new(record)"

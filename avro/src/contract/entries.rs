@@ -220,6 +220,14 @@ pub static INGEST_PROGRESS: Entry = Entry::new(
     include_str!("../../schemas/ingest_progress.avsc"),
 );
 
+/// `Guard` on `guards`.
+#[rustfmt::skip]
+pub static GUARD: Entry = Entry::new(
+    "Guard",
+    &["guards"],
+    include_str!("../../schemas/guard.avsc"),
+);
+
 /// `FamilyPartitions` on `families`.
 #[rustfmt::skip]
 pub static FAMILY_PARTITIONS: Entry = Entry::new(
@@ -282,6 +290,7 @@ pub static ALL: &[&Entry] = &[
     &ARTIFACT,
     &DEAD_LETTER,
     &INGEST_PROGRESS,
+    &GUARD,
     &FAMILY_PARTITIONS,
     &TICK,
     &CUT,

@@ -7,12 +7,11 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use apache_avro::Schema;
-use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::shape::Shape;
+use crate::wire::Wire;
 
 pub mod entries;
 
@@ -21,7 +20,7 @@ pub mod entries;
 const ALLOCATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A record that has a subject of its own.
-pub trait Record: Serialize + DeserializeOwned {
+pub trait Record: Serialize + DeserializeOwned + Wire {
     /// Its entry in the contract.
     fn entry() -> &'static Entry;
 }
@@ -50,8 +49,6 @@ impl fmt::Debug for Entry {
 pub(crate) struct Prepared {
     pub(crate) schema: &'static Schema,
     pub(crate) canonical: String,
-    pub(crate) reader: GenericDatumReader<'static>,
-    pub(crate) writer: GenericDatumWriter<'static>,
     shape: Shape,
     fields: Vec<&'static str>,
 }
@@ -108,14 +105,6 @@ impl Entry {
                 schema,
                 shape: Shape::of(schema).expect("the contract's schemas can be walked"),
                 canonical: schema.canonical_form(),
-                reader: GenericDatumReader::builder(schema)
-                    .human_readable(false)
-                    .build()
-                    .expect("a self-contained schema resolves"),
-                writer: GenericDatumWriter::builder(schema)
-                    .human_readable(false)
-                    .build()
-                    .expect("a self-contained schema resolves"),
                 fields: record
                     .fields
                     .iter()

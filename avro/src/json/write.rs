@@ -69,6 +69,15 @@ fn record(fields: &Fields, cursor: &mut Cursor<'_>, out: &mut String) -> Result<
     let first = out.len();
     for field in &fields.fields {
         let (before, from) = (out.len(), cursor.rest);
+        // A value's bytes say where they end, so what begins with the default's bytes is the default.
+        if let Some(rest) = field
+            .default
+            .as_deref()
+            .and_then(|default| from.strip_prefix(default))
+        {
+            cursor.rest = rest;
+            continue;
+        }
         if before > first {
             out.push(',');
         }
@@ -134,6 +143,14 @@ fn digits(bytes: &[u8], out: &mut String) {
 /// A JSON string: quotes, backslashes and control characters escaped, the rest as it is.
 fn text(text: &str, out: &mut String) {
     out.push('"');
+    if text
+        .bytes()
+        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+    {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for letter in text.chars() {
         match letter {
             '"' => out.push_str("\\\""),

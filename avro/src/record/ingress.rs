@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::contract::{Entry, Record, entries};
+use crate::wire::wire_record;
 
 /// Metrics of one training step.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -79,6 +80,13 @@ pub struct TrainingTelemetry {
     /// Other numbers, by name with the unit at the end.
     #[serde(default)]
     pub metrics: BTreeMap<String, f64>,
+}
+
+wire_record! {
+    TrainingTelemetry: run_id attempt step tokens event_time_ms loss loss_state validation_loss
+        validation_loss_state perplexity accuracy learning_rate grad_norm grad_norm_state
+        tokens_per_second step_time_ms batch_tokens loss_scale skipped_steps nan_steps rank epoch
+        metrics
 }
 
 impl Record for TrainingTelemetry {
@@ -157,6 +165,13 @@ pub struct RuntimeTelemetry {
     pub metrics: BTreeMap<String, f64>,
 }
 
+wire_record! {
+    RuntimeTelemetry: run_id attempt step event_time_ms n context_tokens input_tokens output_tokens
+        batch concurrency latency_ms latency_ms_p50 latency_ms_p95 latency_ms_p99
+        time_to_first_token_ms time_per_output_token_ms throughput_tokens_per_second
+        requests_per_second memory_bytes accelerator_utilization_ratio power_watts metrics
+}
+
 impl Record for RuntimeTelemetry {
     fn entry() -> &'static Entry {
         &entries::RUNTIME_TELEMETRY
@@ -200,6 +215,11 @@ pub struct ToolUse {
     /// Retries before this outcome (count).
     #[serde(default)]
     pub retries: Option<i32>,
+}
+
+wire_record! {
+    ToolUse: run_id attempt event_time_ms trace_id span_id tool outcome error_class latency_ms turn
+        task retries
 }
 
 impl Record for ToolUse {
@@ -257,6 +277,11 @@ pub struct EvalResult {
     pub dataset_version: Option<String>,
 }
 
+wire_record! {
+    EvalResult: run_id attempt step tokens event_time_ms harness harness_version task metric value
+        value_state n standard_error higher_is_better few_shot dataset_version
+}
+
 impl Record for EvalResult {
     fn entry() -> &'static Entry {
         &entries::EVAL_RESULT
@@ -304,6 +329,11 @@ pub struct SafetyResult {
     /// How it was assessed: `classifier`, `human`, `rule`, or a name of the sender's.
     #[serde(default)]
     pub method: Option<String>,
+}
+
+wire_record! {
+    SafetyResult: run_id attempt step event_time_ms suite category metric value n standard_error
+        severity finding policy method
 }
 
 impl Record for SafetyResult {
@@ -358,6 +388,11 @@ pub struct RunConfig {
     pub clock: WindowKind,
 }
 
+wire_record! {
+    RunConfig: run_id attempt event_time_ms model training data_mix context_length_tokens
+        curriculum augmentation hardware environment tags parent_run_id clock
+}
+
 impl Record for RunConfig {
     fn entry() -> &'static Entry {
         &entries::RUN_CONFIG
@@ -392,6 +427,10 @@ pub struct RunLifecycle {
     pub artifacts: Vec<ArtifactRef>,
 }
 
+wire_record! {
+    RunLifecycle: run_id attempt event_time_ms state step tokens reason artifacts
+}
+
 impl Record for RunLifecycle {
     fn entry() -> &'static Entry {
         &entries::RUN_LIFECYCLE
@@ -418,6 +457,10 @@ pub struct RunPlanned {
     pub reason: Option<String>,
 }
 
+wire_record! {
+    RunPlanned: run_id plan_id event_time_ms config expected reason
+}
+
 impl Record for RunPlanned {
     fn entry() -> &'static Entry {
         &entries::RUN_PLANNED
@@ -441,6 +484,10 @@ pub struct RunTags {
     /// Who asked.
     #[serde(default)]
     pub actor: Option<String>,
+}
+
+wire_record! {
+    RunTags: run_id event_time_ms add remove actor
 }
 
 impl Record for RunTags {

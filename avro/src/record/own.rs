@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::contract::{Entry, Record, entries};
 use crate::open_enum::open_enum;
+use crate::wire::wire_record;
 
 /// A record that could not be used, with the reason; the original is sealed.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -67,6 +68,12 @@ pub struct DeadLetter {
     pub append_time_ms: i64,
 }
 
+wire_record! {
+    DeadLetter: deadletter_id tenant class text source file topic key event_id schema_id excerpt
+        sealed sealed_recipient plaintext_sha256 plaintext_bytes headers operator operator_version
+        traceparent append_time_ms
+}
+
 impl Record for DeadLetter {
     fn entry() -> &'static Entry {
         &entries::DEAD_LETTER
@@ -82,6 +89,10 @@ pub struct FilePosition {
     pub line: i64,
     /// Byte offset of the line's start, from 0.
     pub byte: i64,
+}
+
+wire_record! {
+    FilePosition: path line byte
 }
 
 /// How far a file has been read.
@@ -127,9 +138,62 @@ pub struct IngestProgress {
     pub complete: bool,
 }
 
+wire_record! {
+    IngestProgress: tenant source_id path format mapping_sha256 size_bytes byte line head_sha256
+        prefix_sha256 events rejected runs complete
+}
+
 impl Record for IngestProgress {
     fn entry() -> &'static Entry {
         &entries::INGEST_PROGRESS
+    }
+}
+
+/// A guard that is open: what the pipeline holds back or warns of, why, and until when. A record without a value says that it has closed.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Guard {
+    /// Tenant, from the topic prefix or the token; never from a payload.
+    pub tenant: String,
+    /// Name of the guard, as listed in `docs/guards.md`.
+    pub guard: String,
+    /// What it is about: a topic, a source, an operator.
+    pub subject: String,
+    /// Operator that opened it.
+    pub operator: String,
+    /// Instance that opened it.
+    pub instance: String,
+    /// Somebody asks for it to be closed (`cairn topics resume`).
+    #[serde(default)]
+    pub resume: bool,
+    /// When it opened (milliseconds since 1970, UTC).
+    pub since_ms: i64,
+    /// When it closes by itself, or is tried again (milliseconds since 1970, UTC).
+    #[serde(default)]
+    pub until_ms: Option<i64>,
+    /// How often in a row it has opened (count).
+    #[serde(default)]
+    pub times: i32,
+    /// Records that it was opened for (count).
+    #[serde(default)]
+    pub records: i64,
+    /// What happened, in one sentence.
+    pub text: String,
+    /// What to do, in one sentence.
+    #[serde(default)]
+    pub remedy: String,
+    /// Places in the log that it rests on.
+    #[serde(default)]
+    pub evidence: Vec<Offset>,
+}
+
+wire_record! {
+    Guard: tenant guard subject operator instance resume since_ms until_ms times records text
+        remedy evidence
+}
+
+impl Record for Guard {
+    fn entry() -> &'static Entry {
+        &entries::GUARD
     }
 }
 
@@ -148,6 +212,10 @@ pub struct FamilyPartitions {
     pub migrations: i32,
 }
 
+wire_record! {
+    FamilyPartitions: family partitions moving_to migrations
+}
+
 impl Record for FamilyPartitions {
     fn entry() -> &'static Entry {
         &entries::FAMILY_PARTITIONS
@@ -163,6 +231,10 @@ pub struct Tick {
     pub partition: i32,
     /// Earliest wall time that the operator waits for (milliseconds since 1970, UTC).
     pub wanted_time_ms: i64,
+}
+
+wire_record! {
+    Tick: operator partition wanted_time_ms
 }
 
 impl Record for Tick {
@@ -186,6 +258,10 @@ pub struct Cut {
     /// What moved the task here. A restart and the end of a drain cover no input, and begin a batch.
     #[serde(default)]
     pub cause: CutCause,
+}
+
+wire_record! {
+    Cut: operator partition batch inputs cause
 }
 
 impl Record for Cut {
@@ -223,6 +299,10 @@ pub struct Change {
     /// The value (MessagePack with named fields).
     #[serde(with = "apache_avro::serde::bytes")]
     pub value: Vec<u8>,
+}
+
+wire_record! {
+    Change: table version value
 }
 
 impl Record for Change {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::contract::{Entry, Record, entries};
 use crate::open_enum::open_enum;
+use crate::wire::wire_record;
 
 /// Somebody asks for a model to be grown.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -48,6 +49,11 @@ pub struct GrowthRequest {
     /// Recommendation that it comes from.
     #[serde(default)]
     pub plan_id: Option<String>,
+}
+
+wire_record! {
+    GrowthRequest: pool tenant job_id requested_time_ms base_model method recipe_yaml dataset_uri
+        budget priority contract_digest requested_by plan_id
 }
 
 impl Record for GrowthRequest {
@@ -104,6 +110,10 @@ pub struct GrowthAssignment {
     /// Why it stands there, in words.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+wire_record! {
+    GrowthAssignment: pool tenant job_id attempt worker state lease_expires_append_time_ms reason
 }
 
 impl Record for GrowthAssignment {
@@ -175,6 +185,11 @@ pub struct WorkerHeartbeat {
     pub version: Option<String>,
 }
 
+wire_record! {
+    WorkerHeartbeat: pool worker heartbeat_time_ms state job_id attempt step accelerator
+        memory_bytes_free version
+}
+
 impl Record for WorkerHeartbeat {
     fn entry() -> &'static Entry {
         &entries::WORKER_HEARTBEAT
@@ -235,6 +250,11 @@ pub struct ControlCommand {
     /// When it becomes void (milliseconds since 1970, UTC).
     #[serde(default)]
     pub expires_time_ms: Option<i64>,
+}
+
+wire_record! {
+    ControlCommand: pool tenant command_id command subject_type subject_id actor rule reason
+        contract_digest issued_time_ms expires_time_ms
 }
 
 impl Record for ControlCommand {
@@ -319,6 +339,11 @@ pub struct ControlDecision {
     pub decided_append_time_ms: i64,
 }
 
+wire_record! {
+    ControlDecision: pool tenant decision_id command_id decision subject_type subject_id actor rule
+        reason evidence decided_append_time_ms
+}
+
 impl Record for ControlDecision {
     fn entry() -> &'static Entry {
         &entries::CONTROL_DECISION
@@ -361,6 +386,11 @@ pub struct Artifact {
     /// When it was made (milliseconds since 1970, UTC).
     #[serde(default)]
     pub created_time_ms: Option<i64>,
+}
+
+wire_record! {
+    Artifact: pool tenant artifact_id job_id attempt kind name version uri sha256 size_bytes
+        base_model metadata created_time_ms
 }
 
 impl Record for Artifact {

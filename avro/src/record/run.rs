@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::contract::{Entry, Record, entries};
 use crate::open_enum::open_enum;
+use crate::wire::{wire_record, wire_union};
 
 /// Everything admitted about one run, several events packed in a record.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -18,6 +19,10 @@ pub struct RunEvents {
     /// The events, in the order of admission.
     #[serde(default)]
     pub events: Vec<RunEvent>,
+}
+
+wire_record! {
+    RunEvents: tenant run_id events
 }
 
 impl Record for RunEvents {
@@ -52,6 +57,10 @@ pub struct RunEvent {
     pub payload: Payload,
 }
 
+wire_record! {
+    RunEvent: event_id attempt clock received_time_ms topic source traceparent payload
+}
+
 /// The union of `RunEvent.payload`: one record of an ingress topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Payload {
@@ -73,6 +82,11 @@ pub enum Payload {
     RunPlanned(Box<RunPlanned>),
     /// See [`RunTags`].
     RunTags(RunTags),
+}
+
+wire_union! {
+    Payload: TrainingTelemetry = 0 RuntimeTelemetry = 1 ToolUse = 2 EvalResult = 3 SafetyResult = 4
+        RunConfig = 5 RunLifecycle = 6 RunPlanned = 7 RunTags = 8
 }
 
 impl From<TrainingTelemetry> for Payload {
@@ -219,6 +233,13 @@ pub struct Window {
     pub inputs: Vec<OffsetSpan>,
 }
 
+wire_record! {
+    Window: tenant run_id attempt kind size start end n loss_n loss_mean loss_min loss_max
+        loss_first loss_last log_perplexity_median log_perplexity_slope slope_unit grad_norm_max
+        learning_rate_last tokens_per_second_mean first_step last_step first_tokens last_tokens
+        first_event_time_ms last_event_time_ms nonfinite_n complete closed_by inputs
+}
+
 impl Record for Window {
     fn entry() -> &'static Entry {
         &entries::WINDOW
@@ -317,6 +338,12 @@ pub struct Verdict {
     pub text: String,
 }
 
+wire_record! {
+    Verdict: tenant run_id attempt at_step state previous_state cause rule onset_step
+        window_first_step window_last_step window_n slope slope_unit slope_low slope_high threshold
+        level log_perplexity_last log_perplexity_best horizon offsets text
+}
+
 impl Record for Verdict {
     fn entry() -> &'static Entry {
         &entries::VERDICT
@@ -387,6 +414,10 @@ pub struct Late {
     /// The event as contract JSON (UTF-8).
     #[serde(with = "apache_avro::serde::bytes")]
     pub payload: Vec<u8>,
+}
+
+wire_record! {
+    Late: tenant run_id attempt topic event_id clock watermark late_by unit source payload
 }
 
 impl Record for Late {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::open_enum::open_enum;
+use crate::wire::wire_record;
 
 /// Where something the run made is kept.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -19,6 +20,10 @@ pub struct ArtifactRef {
     /// Its size (bytes).
     #[serde(default)]
     pub size_bytes: Option<i64>,
+}
+
+wire_record! {
+    ArtifactRef: kind uri sha256 size_bytes
 }
 
 /// State of a run's circuit breaker: closed lets the run go on, open says stop, half_open waits for proof of recovery.
@@ -60,6 +65,10 @@ pub struct DataSource {
     pub license: Option<String>,
 }
 
+wire_record! {
+    DataSource: dataset ratio version unique_tokens license
+}
+
 /// Software that the run was made with.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Environment {
@@ -89,6 +98,11 @@ pub struct Environment {
     pub launcher: Option<String>,
 }
 
+wire_record! {
+    Environment: code_commit code_repository framework framework_version container_image
+        python_version cuda_version launcher
+}
+
 /// A predicted metric, with its interval.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Expected {
@@ -105,6 +119,10 @@ pub struct Expected {
     /// Probability that the interval is meant to cover (ratio, 0 to 1).
     #[serde(default)]
     pub level: Option<f64>,
+}
+
+wire_record! {
+    Expected: metric mean low high level
 }
 
 /// What the run computes on.
@@ -137,6 +155,11 @@ pub struct Hardware {
     /// Currency of the price, ISO 4217 code.
     #[serde(default)]
     pub currency: Option<String>,
+}
+
+wire_record! {
+    Hardware: accelerator accelerator_count nodes interconnect peak_flops_per_second
+        memory_bytes_per_accelerator region price_per_hour currency
 }
 
 /// Shape of a model, as far as its run told.
@@ -204,6 +227,13 @@ pub struct ModelConfig {
     pub tokenizer: Option<String>,
 }
 
+wire_record! {
+    ModelConfig: family name parameters_total parameters_active parameters_non_embedding
+        parameters_embedding depth_layers width feed_forward_width heads key_value_heads
+        head_dimension experts experts_active vocabulary_size context_length_tokens
+        positional_encoding tied_embeddings gated_mlp tokenizer
+}
+
 /// A named number: a budget, a weight, a change.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Named {
@@ -211,6 +241,10 @@ pub struct Named {
     pub name: String,
     /// The number, in the unit that the name says.
     pub value: f64,
+}
+
+wire_record! {
+    Named: name value
 }
 
 /// Whether a reported number was finite; a number that is not finite is kept as null beside its state, because it is evidence.
@@ -248,6 +282,10 @@ pub struct Offset {
     pub offset: i64,
 }
 
+wire_record! {
+    Offset: topic partition offset
+}
+
 /// The records of one partition that something was computed from.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct OffsetSpan {
@@ -259,6 +297,10 @@ pub struct OffsetSpan {
     pub first: i64,
     /// Offset of the last record covered (inclusive).
     pub last: i64,
+}
+
+wire_record! {
+    OffsetSpan: topic partition first last
 }
 
 /// What happened to a run.
@@ -396,6 +438,12 @@ pub struct TrainingConfig {
     /// Dropout probability (ratio, 0 to 1).
     #[serde(default)]
     pub dropout: Option<f64>,
+}
+
+wire_record! {
+    TrainingConfig: optimizer learning_rate_peak learning_rate_final schedule warmup_steps
+        warmup_tokens decay_steps weight_decay beta1 beta2 gradient_clip batch_tokens
+        batch_sequences steps_planned tokens_planned unique_tokens precision seed dropout
 }
 
 /// What orders a run's windows.

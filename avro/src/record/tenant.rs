@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::contract::{Entry, Record, entries};
 use crate::open_enum::open_enum;
+use crate::wire::wire_record;
 
 /// The normalised row of a run: what a registry keeps and fits read.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -146,6 +147,17 @@ pub struct ExperimentRow {
     pub updated_append_time_ms: i64,
 }
 
+wire_record! {
+    ExperimentRow: tenant run_id status attempts attempt model training data_mix
+        context_length_tokens curriculum augmentation hardware environment tags parent_run_id
+        plan_id expected steps tokens first_event_time_ms last_event_time_ms loss_last loss_min
+        loss_last_step validation_loss_last validation_loss_step perplexity_last scores
+        latency_ms_p50 latency_ms_p95 latency_ms_p99 time_to_first_token_ms
+        throughput_tokens_per_second memory_bytes power_watts tool_calls tool_success_ratio derived
+        divergences retries nonfinite_steps uncertainty artifacts breaker_state derivation_version
+        inputs updated_append_time_ms
+}
+
 impl Record for ExperimentRow {
     fn entry() -> &'static Entry {
         &entries::EXPERIMENT_ROW
@@ -211,6 +223,10 @@ pub struct Score {
     pub kind: ScoreKind,
 }
 
+wire_record! {
+    Score: harness task metric value n standard_error step tokens higher_is_better kind
+}
+
 /// What a score says about a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum ScoreKind {
@@ -267,6 +283,11 @@ pub struct Derived {
     pub energy_kilowatt_hours: Option<f64>,
 }
 
+wire_record! {
+    Derived: flops flops_convention tokens_per_parameter effective_tokens model_flops_utilization
+        accelerator_hours cost currency energy_kilowatt_hours
+}
+
 /// Uncertainty band of one metric.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Band {
@@ -278,6 +299,10 @@ pub struct Band {
     pub high: f64,
     /// Probability that the band is meant to cover (ratio, 0 to 1).
     pub level: f64,
+}
+
+wire_record! {
+    Band: metric low high level
 }
 
 /// A named query over the experiment rows.
@@ -298,6 +323,10 @@ pub struct Cohort {
     /// When it was made (milliseconds since 1970, UTC).
     #[serde(default)]
     pub created_time_ms: Option<i64>,
+}
+
+wire_record! {
+    Cohort: tenant name where_sql description created_by created_time_ms
 }
 
 impl Record for Cohort {
@@ -381,6 +410,13 @@ pub struct ScalingFit {
     pub fit_json: String,
 }
 
+wire_record! {
+    ScalingFit: tenant cohort law fit_id verdict reasons parameters objective_kind objective_delta
+        objective_value certificate bootstrap_requested bootstrap_converged residual_max_relative
+        residual_rms_relative backtest convention n_rows n_runs seed cut window previous_fit_id
+        change fit_json
+}
+
 impl Record for ScalingFit {
     fn entry() -> &'static Entry {
         &entries::SCALING_FIT
@@ -442,6 +478,10 @@ pub struct FitParameter {
     pub range_high: Option<f64>,
 }
 
+wire_record! {
+    FitParameter: name unit value standard_error low high level identified range_low range_high
+}
+
 /// Whether data determine a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Identified {
@@ -488,6 +528,10 @@ pub struct Certificate {
     pub failed_starts: i32,
 }
 
+wire_record! {
+    Certificate: converged gradient_norm condition basins at_bounds starts failed_starts
+}
+
 /// One local minimum that the search ended in.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Basin {
@@ -495,6 +539,10 @@ pub struct Basin {
     pub objective: f64,
     /// Starts that ended there (count).
     pub hits: i32,
+}
+
+wire_record! {
+    Basin: objective hits
 }
 
 /// One run that the fit did not see, predicted.
@@ -518,6 +566,10 @@ pub struct BacktestPoint {
     pub level: f64,
     /// Whether the observation lies in the interval.
     pub inside: bool,
+}
+
+wire_record! {
+    BacktestPoint: run_id n d observed predicted low high level inside
 }
 
 /// Somebody asks what to run next.
@@ -546,6 +598,11 @@ pub struct PlanRequest {
     pub requested_by: Option<String>,
 }
 
+wire_record! {
+    PlanRequest: tenant request_id requested_time_ms objective budget constraints
+        preference_weights requested_by
+}
+
 impl Record for PlanRequest {
     fn entry() -> &'static Entry {
         &entries::PLAN_REQUEST
@@ -566,6 +623,10 @@ pub struct Constraint {
     /// Allowed values of a choice; empty when the bound is numeric.
     #[serde(default)]
     pub allowed: Vec<String>,
+}
+
+wire_record! {
+    Constraint: name low high allowed
 }
 
 /// What to run next, and why.
@@ -628,6 +689,12 @@ pub struct Recommendation {
     pub key_id: Option<String>,
 }
 
+wire_record! {
+    Recommendation: tenant recommendation_id request_id created_append_time_ms objective
+        constraints budget config predicted expected_utility confidence rationale explanations
+        pareto follow_on evaluation_plan fits seed signature key_id
+}
+
 impl Record for Recommendation {
     fn entry() -> &'static Entry {
         &entries::RECOMMENDATION
@@ -651,6 +718,10 @@ pub struct Explanation {
     pub sentence: String,
 }
 
+wire_record! {
+    Explanation: kind title data_json figure_json sentence
+}
+
 /// One point of the Pareto front.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Candidate {
@@ -662,6 +733,10 @@ pub struct Candidate {
     /// Utility under the request's weights (dimensionless).
     #[serde(default)]
     pub utility: Option<f64>,
+}
+
+wire_record! {
+    Candidate: config predicted utility
 }
 
 /// One suite to run on the result.
@@ -678,6 +753,10 @@ pub struct EvaluationStep {
     /// Currency of the cost, ISO 4217 code.
     #[serde(default)]
     pub currency: Option<String>,
+}
+
+wire_record! {
+    EvaluationStep: suite tasks expected_cost currency
 }
 
 /// Result of long work that a core asked for.
@@ -707,6 +786,10 @@ pub struct Answer {
     /// Processor time used (milliseconds); no longer written: an answer is a function of its ask and of nothing else.
     #[serde(default)]
     pub cpu_ms: Option<i64>,
+}
+
+wire_record! {
+    Answer: tenant ask_id kind cut seed ok error body cpu_ms
 }
 
 impl Record for Answer {

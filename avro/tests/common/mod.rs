@@ -23,8 +23,8 @@ macro_rules! with_records {
             TrainingTelemetry RuntimeTelemetry ToolUse EvalResult SafetyResult RunConfig
             RunLifecycle RunPlanned RunTags RunEvents Window Verdict Late ExperimentRow Cohort
             ScalingFit PlanRequest Recommendation Answer GrowthRequest GrowthAssignment
-            WorkerHeartbeat ControlCommand ControlDecision Artifact DeadLetter IngestProgress FamilyPartitions Tick
-            Cut Change
+            WorkerHeartbeat ControlCommand ControlDecision Artifact DeadLetter IngestProgress Guard
+            FamilyPartitions Tick Cut Change
         )
     };
 }
