@@ -25,6 +25,6 @@ pub mod testing;
 
 pub use chunk::{Chunk, RecordRef, Run};
 pub use log::{
-    Cleanup, Fault, Headers, Log, Lookup, Membership, Offsets, Outgoing, Poll, Reader, Record,
+    Cleanup, Fault, Gap, Headers, Log, Lookup, Membership, Offsets, Outgoing, Poll, Reader, Record,
     SchemaRegistry, Session, TopicPartition, TopicSpec, TopicState,
 };

@@ -161,8 +161,22 @@ pub enum Poll {
     Revoked(Vec<TopicPartition>),
     /// These are gone already: abort, never commit; then answer with [`Session::revoked`].
     Lost(Vec<TopicPartition>),
+    /// What was to be read next is not there any more: retention has overtaken the reader, or the topic was made anew. Reading
+    /// goes on at the start of what there is; the owner has to say so, because what is gone is lost.
+    Overtaken(Vec<Gap>),
     /// Nothing within the patience.
     Idle,
+}
+
+/// Offsets that are not there any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Of which partition.
+    pub part: TopicPartition,
+    /// What was to be read next.
+    pub from: i64,
+    /// What is read next instead; less than `from` where the partition was made anew or cut off.
+    pub to: i64,
 }
 
 /// What a topic keeps.

@@ -5,7 +5,7 @@
 
 use cairn_bus::embedded::{Durability, EmbeddedLog, EmbeddedSettings};
 use cairn_bus::{
-    Cleanup, Fault, Log, Lookup, Membership, Offsets, Outgoing, Poll, SchemaRegistry, Session,
+    Cleanup, Fault, Gap, Log, Lookup, Membership, Offsets, Outgoing, Poll, SchemaRegistry, Session,
     TopicPartition, TopicSpec,
 };
 use std::path::Path;
@@ -268,6 +268,26 @@ fn retention_deletes_what_is_old_and_moves_the_start() {
         [(1, "key".to_string(), Some("young".to_string()))]
     );
     assert_eq!(keys_and_values(&log, "ever").len(), 2);
+    // who was to read what is gone is told before anything else
+    let mut late = log.open(who("late", &["days", "ever"])).unwrap();
+    late.poll(Duration::ZERO, 9).unwrap();
+    let days = TopicPartition::new("days", 0);
+    let from = Offsets::from([(days.clone(), 0), (TopicPartition::new("ever", 0), 0)]);
+    late.assigned(&from).unwrap();
+    let gap = Gap {
+        part: days,
+        from: 0,
+        to: 1,
+    };
+    assert_eq!(
+        late.poll(Duration::ZERO, 9).unwrap(),
+        Poll::Overtaken(vec![gap])
+    );
+    let Poll::Records(rest) = late.poll(Duration::ZERO, 9).unwrap() else {
+        panic!("no records")
+    };
+    assert_eq!(rest.len(), 3, "one of days, two of ever");
+    drop(late);
     now.fetch_add(9_000, Ordering::Relaxed);
     maintain(&log);
     assert_eq!(

@@ -6,7 +6,7 @@
 mod simulated_stage;
 
 use cairn_bus::simulated::{Assignor, Clock, SimulatedSettings};
-use cairn_bus::{Cleanup, Log, Membership, Offsets, Poll, TopicSpec};
+use cairn_bus::{Cleanup, Gap, Log, Membership, Offsets, Poll, TopicSpec};
 use simulated_stage::*;
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ fn a_member_that_does_not_poll_is_out_in_the_end() {
 }
 
 #[test]
-fn a_committed_offset_that_retention_has_overtaken_reads_on_at_the_start() {
+fn an_offset_that_retention_has_overtaken_is_said_and_reads_on_at_the_start() {
     let stage = quiet();
     let brief = Cleanup::Delete {
         retention_ms: 1_000,
@@ -163,6 +163,13 @@ fn a_committed_offset_that_retention_has_overtaken_reads_on_at_the_start() {
     let mut session = stage.log.open(member).unwrap();
     assert!(matches!(next(&mut *session), Poll::Assigned(_)));
     session.assigned(&at(&[(&brief, 0)])).unwrap();
+    let gap = Gap {
+        part: brief.clone(),
+        from: 0,
+        to: 2,
+    };
+    assert_eq!(next(&mut *session), Poll::Overtaken(vec![gap]));
+    assert_eq!(session.position().unwrap()[&brief], 2);
     let Poll::Records(records) = next(&mut *session) else {
         panic!("no records")
     };

@@ -37,6 +37,7 @@ fn copy(
                 session.commit(&super::next(&records)).unwrap();
                 wait_for.fetch_add(records.len(), Ordering::AcqRel);
             }
+            Poll::Overtaken(gaps) => panic!("nothing was deleted: {gaps:?}"),
             Poll::Idle => {}
         }
     }

@@ -9,7 +9,7 @@ use super::batch::Builder;
 use super::owner::GroupLock;
 use super::{Shared, read};
 use crate::log::{
-    Fault, Membership, Offsets, Outgoing, Poll, Record, Session, TopicPartition, TopicState,
+    Fault, Gap, Membership, Offsets, Outgoing, Poll, Record, Session, TopicPartition, TopicState,
 };
 use reading::Reading;
 use rusqlite::{OptionalExtension, params};
@@ -53,6 +53,8 @@ pub(super) struct EmbeddedSession {
     turn: usize,
     /// What `commits` and SQLite's `data_version` were when there was nothing left to read.
     idle_at: Option<(u64, i64)>,
+    /// What retention took before it was read, until the owner is told.
+    gaps: Vec<Gap>,
 }
 
 impl EmbeddedSession {
@@ -104,6 +106,17 @@ impl Session for EmbeddedSession {
         let deadline = Instant::now() + patience;
         loop {
             let records = self.gather(max_records.max(1))?;
+            if !self.gaps.is_empty() {
+                // told before what lies behind it: those records go back
+                for record in records.iter().rev() {
+                    if let Some(reading) = self.reading.get_mut(&record.place()) {
+                        reading.position = record.offset;
+                        reading.ahead.clear();
+                    }
+                }
+                self.idle_at = None;
+                return Ok(Poll::Overtaken(std::mem::take(&mut self.gaps)));
+            }
             if !records.is_empty() {
                 return Ok(Poll::Records(records.into_iter().collect()));
             }

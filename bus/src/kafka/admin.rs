@@ -238,6 +238,20 @@ pub(super) fn partition_counts(
         .collect())
 }
 
+/// Deletes a partition's records before an offset, as retention would.
+#[cfg(feature = "testing")]
+pub(crate) fn delete_before(
+    settings: &KafkaSettings,
+    part: &crate::log::TopicPartition,
+    offset: i64,
+) -> Result<(), Fault> {
+    let before =
+        super::ends::list([(part, rdkafka::topic_partition_list::Offset::Offset(offset))])?;
+    wait(admin(settings)?.delete_records(&before, &options(settings)))
+        .map(drop)
+        .map_err(|error| faults::of_call("deleting records", &error))
+}
+
 fn admin(
     settings: &KafkaSettings,
 ) -> Result<AdminClient<rdkafka::client::DefaultClientContext>, Fault> {

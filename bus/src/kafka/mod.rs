@@ -43,6 +43,16 @@ impl KafkaLog {
         })
     }
 
+    /// Deletes a partition's records before an offset, as retention would: for tests.
+    #[cfg(feature = "testing")]
+    pub fn delete_before(
+        &self,
+        part: &crate::log::TopicPartition,
+        offset: i64,
+    ) -> Result<(), Fault> {
+        admin::delete_before(&self.settings, part, offset)
+    }
+
     /// What it was opened with.
     pub fn settings(&self) -> &KafkaSettings {
         &self.settings

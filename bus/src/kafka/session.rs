@@ -7,7 +7,9 @@ use super::events::Change;
 use super::faults;
 use super::settings::KafkaSettings;
 use super::transactions::Transactions;
-use crate::log::{Fault, Membership, Offsets, Outgoing, Poll, Record, Session, TopicPartition};
+use crate::log::{
+    Fault, Gap, Membership, Offsets, Outgoing, Poll, Record, Session, TopicPartition,
+};
 use member::Member;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::Offset;
@@ -62,6 +64,30 @@ impl KafkaSession {
             .ok_or_else(|| Fault::Config("this session is a writer only: it reads nothing".into()))
     }
 
+    /// Looks for the positions that the log does not have, and goes on at the starts of those partitions.
+    fn overtaken(&mut self) -> Result<Poll, Fault> {
+        let ends = self.ends.clone();
+        let member = self.member()?;
+        let parts: Vec<TopicPartition> = member.position.keys().cloned().collect();
+        let (starts, highs) = (ends.start(&parts)?, ends.high(&parts)?);
+        let mut gaps = Vec::new();
+        for (part, &from) in &member.position {
+            let (Some(&to), Some(&high)) = (starts.get(part), highs.get(part)) else {
+                continue;
+            };
+            if !(to..=high).contains(&from) {
+                let part = part.clone();
+                gaps.push(Gap { part, from, to });
+            }
+        }
+        if gaps.is_empty() {
+            return Ok(Poll::Idle);
+        }
+        let next = gaps.iter().map(|gap| (gap.part.clone(), gap.to)).collect();
+        member.begin_again(&next)?;
+        Ok(Poll::Overtaken(gaps))
+    }
+
     fn looker(&mut self) -> Result<&Looker, Fault> {
         if self.looker.is_none() {
             self.looker = Some(Looker::new(&self.settings, self.ends.clone())?);
@@ -81,9 +107,12 @@ impl Session for KafkaSession {
 
     fn poll(&mut self, patience: Duration, max_records: usize) -> Result<Poll, Fault> {
         self.transactions.check()?;
-        match &mut self.member {
-            Some(member) => member.poll(patience, max_records),
-            None => Ok(Poll::Idle),
+        let Some(member) = &mut self.member else {
+            return Ok(Poll::Idle);
+        };
+        match member.poll(patience, max_records)? {
+            Poll::Idle if member.take_out_of_range() => self.overtaken(),
+            poll => Ok(poll),
         }
     }
 
@@ -125,6 +154,7 @@ impl Session for KafkaSession {
         for part in parts {
             member.position.remove(part);
             member.seen_ends.remove(part);
+            member.paused.remove(part);
         }
         match member.offered.take() {
             Some(change @ (Change::Revoke(_) | Change::Lost(_))) => member.answer(&change),
@@ -201,6 +231,7 @@ impl Session for KafkaSession {
     fn pause(&mut self, parts: &[TopicPartition]) -> Result<(), Fault> {
         let member = self.member()?;
         let list = ends::list(parts.iter().map(|part| (part, Offset::Invalid)))?;
+        member.paused.extend(parts.iter().cloned());
         member
             .consumer()?
             .pause(&list)
@@ -210,6 +241,7 @@ impl Session for KafkaSession {
     fn resume(&mut self, parts: &[TopicPartition]) -> Result<(), Fault> {
         let member = self.member()?;
         member.idle = false;
+        member.paused.retain(|part| !parts.contains(part));
         let list = ends::list(parts.iter().map(|part| (part, Offset::Invalid)))?;
         member
             .consumer()?

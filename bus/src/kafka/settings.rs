@@ -197,7 +197,10 @@ impl KafkaSettings {
     /// The consumer of a session.
     pub(crate) fn member(&self, who: &Membership) -> ClientConfig {
         let mut config = self.reading(&self.transactional_id(who));
-        config.set("group.id", &who.group);
+        config
+            .set("group.id", &who.group)
+            // what retention took unread is told to the owner, never passed over
+            .set("auto.offset.reset", "error");
         if self.static_membership {
             config.set(
                 "group.instance.id",

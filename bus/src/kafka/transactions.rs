@@ -21,6 +21,8 @@ use std::time::{Duration, Instant, SystemTime};
 const STEP: Duration = Duration::from_millis(1);
 /// After so many records their delivery reports are served.
 const SERVE_EVERY: u32 = 1_024;
+/// What each call of a commit has at least, however much of the deadline is gone: a broker that answers slowly may still answer.
+const LAST_STEP: Duration = Duration::from_secs(1);
 /// How long an abort waits before deliveries are served.
 const ABORT_STEP: Duration = Duration::from_millis(20);
 
@@ -172,7 +174,14 @@ impl Transactions {
             return Ok(());
         }
         self.ensure_open()?;
-        self.deliver(self.delivery);
+        // one deadline for all of it: a revoke waits for this, and so does everybody who shares the group
+        let deadline = Instant::now() + self.timeout;
+        let left = || {
+            deadline
+                .saturating_duration_since(Instant::now())
+                .max(LAST_STEP)
+        };
+        self.deliver(self.delivery.min(left()));
         self.check_broken("delivering")?;
         if let Some((code, text)) = self.producer.context().take_undelivered() {
             // whatever librdkafka makes of it, this transaction lacks a record
@@ -192,11 +201,11 @@ impl Transactions {
         if let Some((offsets, group)) = offsets {
             let sent = self
                 .producer
-                .send_offsets_to_transaction(offsets, group, self.timeout);
+                .send_offsets_to_transaction(offsets, group, left());
             self.settle("sending offsets to the transaction", sent)?;
             self.check_broken("sending offsets to the transaction")?;
         }
-        let committed = self.producer.commit_transaction(self.timeout);
+        let committed = self.producer.commit_transaction(left());
         self.settle("committing", committed)?;
         self.opened = None;
         self.retire_if_broken("committed");

@@ -4,7 +4,7 @@ use super::broker::Refusal;
 use super::broker::assign::Assignor;
 use super::broker::group::{Joining, Standing};
 use super::world::World;
-use crate::log::{Fault, Membership, Offsets, Poll, Record, TopicPartition};
+use crate::log::{Fault, Gap, Membership, Offsets, Poll, Record, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -237,6 +237,26 @@ impl Member {
     }
 
     /// What can be delivered now, from whichever partition comes first. What is to be given up delivers nothing more.
+    /// What the next offsets of partitions that are read miss; they go on at the start.
+    pub(super) fn gaps(&mut self, world: &World) -> Vec<Gap> {
+        let mut gaps = Vec::new();
+        for (part, reading) in &mut self.reading {
+            let Ok(partition) = world.broker.partition(part) else {
+                continue;
+            };
+            let known = partition.start()..=partition.high();
+            if !reading.paused && !known.contains(&reading.position) {
+                gaps.push(Gap {
+                    part: part.clone(),
+                    from: reading.position,
+                    to: partition.start(),
+                });
+                reading.position = partition.start();
+            }
+        }
+        gaps
+    }
+
     pub(super) fn gather(&mut self, world: &mut World, max: usize) -> Vec<Record> {
         let leaving = match &self.offered {
             Some(Change::Revoke(parts) | Change::Lost(parts)) => parts.clone(),

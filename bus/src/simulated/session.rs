@@ -140,6 +140,10 @@ impl SimulatedSession {
             if max == 0 {
                 return None;
             }
+            let gaps = member.gaps(world);
+            if !gaps.is_empty() {
+                return Some(Ok(Poll::Overtaken(gaps)));
+            }
             let records = member.gather(world, max);
             if records.is_empty() {
                 return None;

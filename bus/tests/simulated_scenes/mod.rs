@@ -179,6 +179,7 @@ impl Instance<'_> {
                     self.commit()?;
                 }
             }
+            Poll::Overtaken(gaps) => panic!("nothing was deleted: {gaps:?}"),
             Poll::Idle => self.commit()?,
         }
         Ok(())

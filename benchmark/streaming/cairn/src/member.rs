@@ -100,6 +100,11 @@ impl<'a> Member<'a> {
                 self.session.abort()?;
                 self.let_go(&parts)?;
             }
+            Poll::Overtaken(gaps) => {
+                return Err(Fault::Config(format!(
+                    "what was to be read was deleted: {gaps:?}"
+                )));
+            }
             Poll::Idle => {}
         }
         let is_due = self

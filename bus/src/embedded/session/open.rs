@@ -80,6 +80,7 @@ impl EmbeddedSession {
             undone,
             turn: 0,
             idle_at: None,
+            gaps: Vec::new(),
         })
     }
 }

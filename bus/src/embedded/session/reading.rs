@@ -3,7 +3,7 @@
 use super::EmbeddedSession;
 use crate::embedded::batch::Packed;
 use crate::embedded::read;
-use crate::log::{Fault, Record, TopicPartition};
+use crate::log::{Fault, Gap, Record, TopicPartition};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -63,6 +63,14 @@ impl EmbeddedSession {
                 let (raw, next) = {
                     let writer = self.shared.writer();
                     let place = read::known_place(&writer.connection, &part, &fault)?;
+                    if reading.position < place.start {
+                        self.gaps.push(Gap {
+                            part: part.clone(),
+                            from: reading.position,
+                            to: place.start,
+                        });
+                        reading.position = place.start;
+                    }
                     if place.next <= reading.position {
                         continue;
                     }

@@ -6,11 +6,11 @@ use super::super::faults;
 use super::super::settings::KafkaSettings;
 use crate::chunk::Chunk;
 use crate::log::{Fault, Membership, Offsets, Poll, TopicPartition};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,10 @@ pub(super) struct Member {
     pub(super) has_headers: bool,
     /// The last poll found nothing.
     pub(super) idle: bool,
+    /// What its owner has paused: a new assignment would forget it.
+    pub(super) paused: BTreeSet<TopicPartition>,
+    /// librdkafka found a position that the log does not have; which one, the ends tell.
+    out_of_range: bool,
     /// Records and bytes of the last poll that found some: what the next one makes room for.
     last_poll: (usize, usize),
 }
@@ -73,6 +77,8 @@ impl Member {
             seen_ends: Offsets::new(),
             has_headers: true,
             idle: false,
+            paused: BTreeSet::new(),
+            out_of_range: false,
             last_poll: (0, 0),
         })
     }
@@ -152,11 +158,48 @@ impl Member {
                 return Ok(change);
             }
             // what was taken from librdkafka is delivered, however late: it will not come again
-            if Instant::now() >= deadline {
+            if self.out_of_range || Instant::now() >= deadline {
                 self.idle = is_empty;
                 return Ok(Poll::Idle);
             }
         }
+    }
+
+    /// True once after a position was found that the log does not have.
+    pub(super) fn take_out_of_range(&mut self) -> bool {
+        self.offered.is_none() && std::mem::take(&mut self.out_of_range)
+    }
+
+    /// Reads on at other offsets where librdkafka has given up fetching: a seek would find no fetcher there.
+    pub(super) fn begin_again(&mut self, at: &Offsets) -> Result<(), Fault> {
+        const DOING: &str = "reading on where the log begins";
+        let failed = |error: KafkaError| faults::of_call(DOING, &error);
+        self.position
+            .extend(at.iter().map(|(part, next)| (part.clone(), *next)));
+        let of = |offsets: &Offsets| {
+            ends::list(
+                offsets
+                    .iter()
+                    .map(|(part, next)| (part, Offset::Offset(*next))),
+            )
+        };
+        let consumer = self.consumer()?;
+        if matches!(
+            consumer.rebalance_protocol(),
+            RebalanceProtocol::Cooperative
+        ) {
+            let moved = of(at)?;
+            consumer.incremental_unassign(&moved).map_err(failed)?;
+            consumer.incremental_assign(&moved).map_err(failed)?;
+        } else {
+            consumer.assign(&of(&self.position)?).map_err(failed)?;
+        }
+        if !self.paused.is_empty() {
+            let paused = ends::list(self.paused.iter().map(|part| (part, Offset::Invalid)))?;
+            consumer.pause(&paused).map_err(failed)?;
+        }
+        self.idle = false;
+        Ok(())
     }
 
     /// Takes what is there, at most `max` records, and waits only for the first; true where nothing was left. Ends early when
@@ -168,6 +211,7 @@ impl Member {
             topics,
             position,
             has_headers,
+            out_of_range,
             ..
         } = self
         else {
@@ -200,6 +244,12 @@ impl Member {
                         **next = message.offset() + 1;
                         ends::push(chunk, &message, *has_headers);
                     }
+                }
+                Some(Err(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
+                {
+                    *out_of_range = true;
+                    return Ok(false);
                 }
                 Some(Err(error)) => tolerate(&error)?,
                 None => return Ok(true),
