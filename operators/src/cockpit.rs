@@ -277,6 +277,21 @@ fn response(kind: &str, key: &str) -> (&'static str, &'static str, i64) {
             "Look at the fit's reasons and back-test before you plan by it.",
             86_400,
         ),
+        ("guard", "guard.retention_overtaken.open") => (
+            "What the log has deleted unread is in no row and no window.",
+            "Send the lost records again, then resume the topic.",
+            300,
+        ),
+        ("guard", "guard.topic_pause.open") => (
+            "Nothing of the topic is read; its records wait in the log until its retention is over.",
+            "Mend what writes to the topic, then resume it.",
+            900,
+        ),
+        ("guard", _) => (
+            "What the guard is about waits, or lies among the dead letters.",
+            "Look at `cairn doctor`: it names the cause and the remedy.",
+            3600,
+        ),
         _ => (
             "See the message.",
             "Look at the evidence that the telegram names.",

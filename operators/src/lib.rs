@@ -7,12 +7,14 @@
 //! - [`admit`]: lets events in.
 //! - [`runs`]: dedupe, [`runs::normalize`], [`windows`] and [`breaker`] of one run, one task.
 //! - [`refit`]: asks for laws to be fitted.
+//! - [`guards`]: what holds the line where single bad rows do not.
 //! - [`cockpit`]: folds telegrams into the board.
 //! - [`time`] and [`theil_sen`]: a run's clock; the slope.
 
 pub mod admit;
 pub mod breaker;
 pub mod cockpit;
+pub mod guards;
 pub mod operator;
 pub mod refit;
 pub mod runs;

@@ -4,7 +4,7 @@
 //! knows is the append time of what it read. Everything that it wants of the world is an [`Output`]; everything that it
 //! must remember is a [`Change`] of one of its tables.
 
-use cairn_avro::record::{ExperimentRow, Late, RunEvents, ScalingFit, Verdict, Window};
+use cairn_avro::record::{ExperimentRow, Guard, Late, RunEvents, ScalingFit, Verdict, Window};
 use serde::{Deserialize, Serialize};
 
 /// Where a record lies in the log, and when the log took it.
@@ -52,6 +52,8 @@ pub enum Output {
     Dead(Dead),
     /// A law fitted to a cohort.
     Fit(ScalingFit),
+    /// A guard as it is from now on: open, or (false) closed.
+    Guard(Guard, bool),
     /// What people should know, as the JSON of `telegram.json`.
     Telegram(Telegram),
     /// The folded board of one stream, as the JSON of `board.json`.
@@ -132,7 +134,7 @@ pub struct Telegram {
 /// Whom a telegram is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
-    /// run, fit, topic or operator.
+    /// run, fit, topic, source or operator.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its id.

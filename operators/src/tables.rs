@@ -6,6 +6,7 @@
 
 use crate::operator::Change;
 use serde::{Serialize, de::DeserializeOwned};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// A committed value and the bytes it takes in the changelog.
@@ -15,12 +16,29 @@ struct Kept<V> {
     bytes: u64,
 }
 
+/// A value of the batch, none where it is removed; and its bytes, once it was written to the changelog.
+#[derive(Clone, Debug)]
+struct Changed<V> {
+    value: Option<V>,
+    /// 0: not known, encode to know.
+    bytes: Cell<u64>,
+}
+
+impl<V> From<Option<V>> for Changed<V> {
+    fn from(value: Option<V>) -> Self {
+        Self {
+            value,
+            bytes: Cell::new(0),
+        }
+    }
+}
+
 /// One table of a task.
 #[derive(Clone, Debug)]
 pub struct Table<V> {
     name: &'static str,
     base: BTreeMap<String, Kept<V>>,
-    overlay: BTreeMap<String, Option<V>>,
+    overlay: BTreeMap<String, Changed<V>>,
     bytes: u64,
 }
 
@@ -46,7 +64,7 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&V> {
         match self.overlay.get(key) {
-            Some(changed) => changed.as_ref(),
+            Some(changed) => changed.value.as_ref(),
             None => self.base.get(key).map(|kept| &kept.value),
         }
     }
@@ -55,23 +73,22 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
     pub fn entry(&mut self, key: &str, default: impl FnOnce() -> V) -> &mut V {
         if !self.overlay.contains_key(key) {
             let current = self.base.get(key).map(|kept| kept.value.clone());
-            self.overlay.insert(key.to_owned(), current);
+            self.overlay.insert(key.to_owned(), current.into());
         }
-        self.overlay
-            .get_mut(key)
-            .expect("just inserted")
-            .get_or_insert_with(default)
+        let changed = self.overlay.get_mut(key).expect("just inserted");
+        changed.bytes.set(0);
+        changed.value.get_or_insert_with(default)
     }
 
     /// Sets a value.
     pub fn put(&mut self, key: &str, value: V) {
-        self.overlay.insert(key.to_owned(), Some(value));
+        self.overlay.insert(key.to_owned(), Some(value).into());
     }
 
     /// Removes a key.
     pub fn remove(&mut self, key: &str) {
         if self.base.contains_key(key) {
-            self.overlay.insert(key.to_owned(), None);
+            self.overlay.insert(key.to_owned(), None.into());
         } else {
             self.overlay.remove(key);
         }
@@ -103,8 +120,8 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
                     }
                 };
                 if take_overlay {
-                    let (key, value) = overlay.next()?;
-                    if let Some(value) = value {
+                    let (key, changed) = overlay.next()?;
+                    if let Some(value) = &changed.value {
                         return Some((key.as_str(), value));
                     }
                 } else {
@@ -139,23 +156,30 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
 
     /// Adds the batch's changes to `changes`, in key order.
     pub fn changes(&self, changes: &mut Vec<Change>) {
-        for (key, value) in &self.overlay {
-            if value.is_none() && !self.base.contains_key(key) {
+        for (key, changed) in &self.overlay {
+            if changed.value.is_none() && !self.base.contains_key(key) {
                 continue;
+            }
+            let value = changed.value.as_ref().map(encode);
+            if let Some(encoded) = &value {
+                changed.bytes.set((key.len() + encoded.len()) as u64);
             }
             changes.push(Change {
                 table: self.name,
                 key: key.clone(),
-                value: value.as_ref().map(encode),
+                value,
             });
         }
     }
 
     /// Makes the batch's changes the state.
     pub fn merge(&mut self) {
-        for (key, value) in std::mem::take(&mut self.overlay) {
-            let fresh = value.map(|value| {
-                let bytes = (key.len() + encode(&value).len()) as u64;
+        for (key, changed) in std::mem::take(&mut self.overlay) {
+            let fresh = changed.value.map(|value| {
+                let bytes = match changed.bytes.get() {
+                    0 => (key.len() + encode(&value).len()) as u64,
+                    known => known,
+                };
                 Kept { value, bytes }
             });
             self.place(key, fresh);

@@ -8,6 +8,7 @@
 //! - [`fit_work`] and [`window_query`]: the long work behind refits; SQL over rows in DataFusion.
 //! - [`ingest`]: files into ingress topics.
 //! - [`seal`] and [`deadletter`]: originals that nobody but their owner can read, and their replay.
+//! - [`guards`]: guards that are open, seen and resumed from outside.
 //! - [`replay`]: the outputs of the past once more, held against what was written.
 //! - [`families`] and [`migrate`]: how many partitions of a family are in use, and another number of them.
 //! - [`gateway`]: /metrics, health, ingest over HTTP, the built-in schema registry.
@@ -20,6 +21,7 @@ pub mod deadletter;
 pub mod families;
 pub mod fit_work;
 pub mod gateway;
+pub mod guards;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;

@@ -120,6 +120,24 @@ pub const METRICS: &[Definition] = &[
         meaning: "Partitions that wait for something out of reach.",
     },
     Definition {
+        name: "cairn_guards_open",
+        kind: "gauge",
+        labels: &["operator", "guard"],
+        meaning: "Guards that are open; `cairn doctor` says about what.",
+    },
+    Definition {
+        name: "cairn_records_lost_total",
+        kind: "counter",
+        labels: &["operator", "topic"],
+        meaning: "Offsets that retention deleted before they were read: at most so many records are lost.",
+    },
+    Definition {
+        name: "cairn_core_panics_total",
+        kind: "counter",
+        labels: &["operator"],
+        meaning: "Panics of a core; the third over the same record makes it a dead letter.",
+    },
+    Definition {
         name: "cairn_state_bytes",
         kind: "gauge",
         labels: &["operator"],
@@ -281,6 +299,25 @@ impl Metrics {
     /// So many partitions wait.
     pub fn paused(&self, operator: &str, partitions: usize) {
         self.set("cairn_partitions_paused", &[operator], partitions as f64);
+    }
+
+    /// So many guards of a kind are open.
+    pub fn guards(&self, operator: &str, guard: &str, open: i64) {
+        self.set("cairn_guards_open", &[operator, guard], open as f64);
+    }
+
+    /// So many offsets were deleted unread.
+    pub fn lost(&self, operator: &str, topic: &str, offsets: i64) {
+        self.add(
+            "cairn_records_lost_total",
+            &[operator, topic],
+            offsets.max(0).unsigned_abs(),
+        );
+    }
+
+    /// A core panicked.
+    pub fn panicked(&self, operator: &str) {
+        self.add("cairn_core_panics_total", &[operator], 1);
     }
 
     /// So many records are unread.

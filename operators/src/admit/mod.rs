@@ -1,20 +1,24 @@
 //! Lets events in: valid, allowed, redacted, of a known tenant, packed by run.
 //!
-//! Stateless. Its input is what ingress topics carry once the shell has resolved the frame; its output is `runs.events`,
+//! Stateless but for the guards that are open (`guarding`), which lie in a topic of their own. Its input is what ingress topics carry once the shell has resolved the frame; its output is `runs.events`,
 //! placed by our own partitioner because stock clients hash keys differently (DESIGN §3.2), and a dead letter for what
 //! cannot be taken. It trusts nothing of the payload: the tenant comes from the topic, ids from a header or from the
 //! content itself.
 
 mod check;
+mod guarding;
 mod id;
 mod judge;
 
 pub use check::{ID_BYTES_MAX, Rejection, check};
+pub use guarding::{GuardRules, Hold};
 pub use id::{event_id, from_header};
 pub use judge::{Received, judge, oversized};
 
+use crate::guards::Book;
 use crate::operator::{At, Dead, Emit, Output};
-use cairn_avro::record::{Offset, Payload, RunEvent, RunEvents};
+use cairn_avro::record::{Guard, Offset, Payload, RunEvent, RunEvents};
+use guarding::{Guarding, Seen};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -39,6 +43,8 @@ pub struct AdmitRules {
     pub metrics_max: usize,
     /// How far ahead of its append time an event may claim to be: clocks of training machines are off by seconds.
     pub future_cap_ms: i64,
+    /// When a bad deploy stops a source or a topic.
+    pub guards: GuardRules,
 }
 
 impl Default for AdmitRules {
@@ -52,6 +58,7 @@ impl Default for AdmitRules {
             packed_bytes_max: 256 << 10,
             metrics_max: 256,
             future_cap_ms: 300_000,
+            guards: GuardRules::default(),
         }
     }
 }
@@ -85,6 +92,10 @@ pub struct Ingress<'a> {
     pub traceparent: Option<&'a str>,
     /// Header `source`.
     pub source: Option<&'a str>,
+    /// The record's key, where it is text: who sends, where no header says it.
+    pub key: Option<&'a str>,
+    /// Id of the schema in its frame; none for JSON.
+    pub schema_id: Option<u32>,
     /// Size of the value.
     pub size_bytes: u64,
     /// What the value says, or why it says nothing.
@@ -103,7 +114,9 @@ struct Pack {
 pub struct Admit {
     rules: AdmitRules,
     redact: Box<dyn Redact>,
-    pending: BTreeMap<(String, String), Pack>,
+    guarding: Guarding,
+    /// By tenant and run.
+    pending: BTreeMap<String, BTreeMap<String, Pack>>,
     /// Places redacted since the start.
     pub redactions: u64,
 }
@@ -113,6 +126,7 @@ impl Admit {
     #[must_use]
     pub fn new(rules: AdmitRules, redact: Box<dyn Redact>) -> Self {
         Self {
+            guarding: Guarding::new(rules.guards.clone()),
             rules,
             redact,
             pending: BTreeMap::new(),
@@ -128,6 +142,8 @@ impl Admit {
             event_id: given_id,
             traceparent,
             source,
+            key,
+            schema_id,
             size_bytes,
             payload,
         } = ingress;
@@ -137,10 +153,22 @@ impl Admit {
             size_bytes: Some(size_bytes),
             time_ms: at.append_time_ms,
         };
-        match judge(&self.rules, &received, payload) {
+        let sender = source.or(key);
+        let judged = judge(&self.rules, &received, payload);
+        let seen = Seen {
+            tenant,
+            source: sender,
+            schema_id,
+            class: judged.as_ref().err().map(|rejection| rejection.class),
+        };
+        let judged = match judged {
+            Ok(_) if self.guarding.is_quarantined(tenant, sender) => Err(quarantined(sender)),
+            judged => judged,
+        };
+        self.guarding.see(at, &seen, emit);
+        match judged {
             Ok(mut payload) => {
                 self.redactions += self.redact.redact(&mut payload);
-                let run_id = payload.run_id().to_owned();
                 let event = RunEvent {
                     event_id: event_id(tenant, family_topic, given_id, &payload).to_vec(),
                     attempt: payload.attempt(),
@@ -157,7 +185,7 @@ impl Admit {
                         .map(str::to_owned),
                     payload,
                 };
-                self.pack((tenant.to_owned(), run_id), event, size_bytes, emit);
+                self.pack(tenant, event, size_bytes, emit);
             }
             Err(rejection) => {
                 emit.trace(traceparent);
@@ -176,37 +204,97 @@ impl Admit {
     }
 
     /// Puts an event into its run's pack; what would make that too large is given out first.
-    fn pack(&mut self, run: (String, String), event: RunEvent, size_bytes: u64, emit: &mut Emit) {
-        let pack = self.pending.entry(run.clone()).or_default();
+    fn pack(&mut self, tenant: &str, event: RunEvent, size_bytes: u64, emit: &mut Emit) {
+        if !self.pending.contains_key(tenant) {
+            self.pending.insert(tenant.to_owned(), BTreeMap::new());
+        }
+        let Some(runs) = self.pending.get_mut(tenant) else {
+            return;
+        };
+        let run_id = event.payload.run_id();
+        if !runs.contains_key(run_id) {
+            runs.insert(run_id.to_owned(), Pack::default());
+        }
+        let Some(pack) = runs.get_mut(run_id) else {
+            return;
+        };
         if pack.bytes.saturating_add(size_bytes) > self.rules.packed_bytes_max {
-            put(&run, std::mem::take(pack), emit);
+            put(tenant, run_id, std::mem::take(pack), emit);
         }
         pack.events.push(event);
         pack.bytes = pack.bytes.saturating_add(size_bytes);
-        if pack.events.len() >= self.rules.packed_events_max {
-            put(&run, std::mem::take(pack), emit);
+        if pack.events.len() >= self.rules.packed_events_max
+            && let Some(first) = pack.events.first()
+        {
+            let run_id = first.payload.run_id().to_owned();
+            put(tenant, &run_id, std::mem::take(pack), emit);
         }
     }
 
     /// Packs what the batch let in; called once before each commit.
     pub fn flush(&mut self, emit: &mut Emit) {
-        for (run, pack) in std::mem::take(&mut self.pending) {
-            put(&run, pack, emit);
+        for (tenant, runs) in std::mem::take(&mut self.pending) {
+            for (run_id, pack) in runs {
+                put(&tenant, &run_id, pack, emit);
+            }
         }
     }
 
     /// Forgets the batch, when its transaction was aborted.
     pub fn discard(&mut self) {
         self.pending.clear();
+        self.guarding.discard();
+    }
+
+    /// The batch is committed.
+    pub fn merge(&mut self) {
+        self.guarding.merge();
+    }
+
+    /// The guards that are open.
+    #[must_use]
+    pub fn guards(&self) -> &Book {
+        &self.guarding.book
+    }
+
+    /// The same, to take over what an earlier owner left open, and to close what is over.
+    pub fn guards_mut(&mut self) -> &mut Book {
+        &mut self.guarding.book
+    }
+
+    /// The topic that is not to be read from now on, once after the record that said so.
+    pub fn take_hold(&mut self) -> Option<Hold> {
+        self.guarding.take_hold()
+    }
+
+    /// The pause of a topic is over: some of its rows are tried.
+    pub fn probe(&mut self, topic: &str) {
+        self.guarding.probe(topic);
+    }
+
+    /// Somebody says that what the guard holds may go on.
+    pub fn resume(&mut self, guard: &Guard, now_ms: i64, emit: &mut Emit) {
+        self.guarding.resume(guard, now_ms, emit);
     }
 }
 
+fn quarantined(source: Option<&str>) -> Rejection {
+    Rejection::new(
+        "quarantined",
+        format!(
+            "the row is good, but its source {:?} is quarantined because too many others were bad; mend the source, resume it, \
+             replay this",
+            source.unwrap_or_default()
+        ),
+    )
+}
+
 /// Gives a pack out; an empty one is nothing.
-fn put((tenant, run_id): &(String, String), pack: Pack, emit: &mut Emit) {
+fn put(tenant: &str, run_id: &str, pack: Pack, emit: &mut Emit) {
     if !pack.events.is_empty() {
         emit.put(Output::Events(RunEvents {
-            tenant: tenant.clone(),
-            run_id: run_id.clone(),
+            tenant: tenant.to_owned(),
+            run_id: run_id.to_owned(),
             events: pack.events,
         }));
     }

@@ -144,6 +144,20 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
             .map_err(Failure::from);
         worst = worst.max(add("schema registry", registry));
     }
+    if has_topics && topics_of_ours(&place) {
+        match crate::guards::open_guards(&*place.log) {
+            Err(fault) => worst = worst.max(add("guards", Err(fault.into()))),
+            Ok(open) if open.is_empty() => {
+                add("guards", Ok("none is open".to_owned()));
+            }
+            Ok(open) => {
+                for guard in open {
+                    worst = worst.max(add("guards", Err(told(&guard))));
+                }
+            }
+        }
+        worst = worst.max(add("dead letter retention", retention(&place)));
+    }
     if has_topics {
         let letters = Look::new(&place).and_then(|mut look| {
             let mut count = 0_usize;
@@ -162,4 +176,84 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
         worst = worst.max(add("dead letters", letters));
     }
     worst
+}
+
+/// Whether the topics that the checks read exist already.
+fn topics_of_ours(place: &connect::Place) -> bool {
+    place
+        .log
+        .topics()
+        .is_ok_and(|topics| topics.contains_key("guards") && topics.contains_key("deadletter"))
+}
+
+/// An open guard as a check that fails.
+fn told(guard: &cairn_avro::record::Guard) -> Failure {
+    let until = guard.until_ms.map_or_else(String::new, |until_ms| {
+        format!(", until {}", cairn_avro::time::rfc3339(until_ms))
+    });
+    let state = if guard.resume {
+        ", to be resumed by its operator"
+    } else {
+        ""
+    };
+    Failure::new(
+        "guards",
+        1,
+        format!(
+            "{} {}: {} (since {}{until}{state})",
+            guard.guard,
+            guard.subject,
+            guard.text,
+            cairn_avro::time::rfc3339(guard.since_ms)
+        ),
+        format!("{}, instance {}", guard.operator, guard.instance),
+        guard.remedy.clone(),
+    )
+}
+
+/// A share of the retention above which the oldest dead letters are near their end.
+const RETENTION_SHARE_MAX: f64 = 0.8;
+
+/// How long the oldest dead letters will be there: said before they go.
+fn retention(place: &connect::Place) -> Result<String, Failure> {
+    let topics = place.log.topics()?;
+    let Some(retention_ms) = topics
+        .get("deadletter")
+        .and_then(|state| match state.cleanup {
+            cairn_bus::Cleanup::Delete { retention_ms } if retention_ms >= 0 => Some(retention_ms),
+            _ => None,
+        })
+    else {
+        return Ok("dead letters are kept for ever".to_owned());
+    };
+    let mut reader = place.log.reader()?;
+    let starts: cairn_bus::Offsets = reader
+        .ends(&["deadletter"])?
+        .into_iter()
+        .filter(|(_, (start, end))| start < end)
+        .map(|(part, (start, _))| (part, start))
+        .collect();
+    if starts.is_empty() {
+        return Ok("there are none".to_owned());
+    }
+    let (records, _) = reader.read(&starts, std::time::Duration::from_secs(5), 1)?;
+    let Some(oldest_ms) = records.iter().map(|record| record.append_time_ms).min() else {
+        return Ok("there are none".to_owned());
+    };
+    let ends_ms = oldest_ms.saturating_add(retention_ms);
+    let age_ms = crate::metrics::wall_time_ms().saturating_sub(oldest_ms);
+    let detail = format!(
+        "the oldest dead letter goes at {}",
+        cairn_avro::time::rfc3339(ends_ms)
+    );
+    if age_ms as f64 > RETENTION_SHARE_MAX * retention_ms as f64 {
+        return Err(Failure::new(
+            "dead letters",
+            1,
+            detail,
+            "deadletter",
+            "replay what is to be kept, or raise the topic's retention",
+        ));
+    }
+    Ok(detail)
 }

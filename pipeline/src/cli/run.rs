@@ -60,6 +60,14 @@ impl Run {
             if drained.lag == 0 {
                 return Ok(0);
             }
+            if !drained.held.is_empty() {
+                eprintln!(
+                    "cairn: {} records are left: a guard keeps {} from being read (drain); `cairn doctor` says why, `cairn topics resume` lets it go on",
+                    drained.lag,
+                    drained.held.join(", ")
+                );
+                return Ok(4);
+            }
             eprintln!(
                 "cairn: {} records are left after {} s (drain); run it again, or give it longer with --timeout-s",
                 drained.lag,

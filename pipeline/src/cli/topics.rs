@@ -4,6 +4,7 @@ use super::table::Table;
 use super::{Failure, Global, Outcome, print, say};
 use crate::connect;
 use crate::families::Families;
+use crate::guards;
 use clap::{Args, Subcommand};
 use std::collections::BTreeSet;
 
@@ -24,6 +25,20 @@ enum Action {
     Diff,
     /// The AsyncAPI 3 document
     Asyncapi,
+    /// Let go on what a guard holds: a topic, a source, an operator, as `cairn doctor` names it
+    Resume(Resume),
+}
+
+#[derive(Args)]
+struct Resume {
+    /// The subject of the guard
+    subject: String,
+    /// Only this guard, such as topic_pause or quarantine; all about the subject when left out
+    #[arg(long, value_name = "NAME")]
+    guard: Option<String>,
+    /// Only this tenant's
+    #[arg(long, value_name = "T")]
+    tenant: Option<String>,
 }
 
 impl Topics {
@@ -32,6 +47,7 @@ impl Topics {
             Action::List => list(global),
             Action::Apply => apply(global),
             Action::Diff => diff(global),
+            Action::Resume(which) => resume(global, &which),
             Action::Asyncapi => {
                 let document = cairn_topics::asyncapi();
                 print(&format!(
@@ -144,6 +160,53 @@ fn apply(global: &Global) -> Outcome {
             "{} topics created, {subjects} schemas registered\n",
             created.len()
         ));
+    }
+    Ok(0)
+}
+
+fn resume(global: &Global, which: &Resume) -> Outcome {
+    let (config, place) = global.look()?;
+    let open = guards::open_guards(&*place.log)?;
+    let is_meant = |guard: &&cairn_avro::record::Guard| {
+        guard.subject == which.subject
+            && which.guard.as_ref().is_none_or(|name| *name == guard.guard)
+            && which
+                .tenant
+                .as_ref()
+                .is_none_or(|name| *name == guard.tenant)
+    };
+    let meant: Vec<_> = open.iter().filter(is_meant).cloned().collect();
+    if meant.is_empty() {
+        let known: Vec<String> = open
+            .iter()
+            .map(|guard| format!("{} ({})", guard.subject, guard.guard))
+            .collect();
+        let remedy = if known.is_empty() {
+            "no guard is open; there is nothing to resume".to_owned()
+        } else {
+            format!("open are {}", known.join(", "))
+        };
+        return Err(Failure::new(
+            "not_found",
+            1,
+            format!("no open guard is about {}", which.subject),
+            "topics resume",
+            remedy,
+        ));
+    }
+    guards::resume(&*place.log, &*place.registry, &config.log.app_id, &meant)?;
+    for guard in &meant {
+        if global.is_json() {
+            say(&serde_json::json!({
+                "subject": guard.subject, "guard": guard.guard, "tenant": guard.tenant,
+                "operator": guard.operator, "instance": guard.instance,
+            }));
+        } else {
+            print(&format!(
+                "asked {} to resume {} ({})\n",
+                guard.operator, guard.subject, guard.guard
+            ));
+        }
     }
     Ok(0)
 }

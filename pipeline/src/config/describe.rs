@@ -64,6 +64,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "Longest time between commits; an urgent output commits at once.",
     ),
     (
+        "runtime.idle_commit_ms",
+        "What is open is committed once no record has come for so long: a trickle is not held back for the interval.",
+    ),
+    (
         "runtime.poll_records_max",
         "Most records taken in one poll.",
     ),
@@ -112,6 +116,22 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "runtime.state_bytes_max",
         "A task whose tables hold more stops with a configuration error, before the machine runs out of memory.",
+    ),
+    (
+        "runtime.guard_after_ms",
+        "A partition that waits for the schema registry this long opens a guard; a moment's silence is no news.",
+    ),
+    (
+        "runtime.guard_notice_ms",
+        "How long the guard slow_log stays open after the last slow commit.",
+    ),
+    (
+        "runtime.loss_notice_ms",
+        "How long the guards retention_overtaken and core_panic stay open, unless somebody resumes them.",
+    ),
+    (
+        "runtime.slow_commit_ms",
+        "A commit that takes longer opens the guard slow_log.",
     ),
     (
         "runtime.snapshot_dir",
@@ -181,6 +201,11 @@ const SOURCES: &[(&str, &str, &str)] = &[
         "admit",
         include_str!("../../../operators/src/admit/mod.rs"),
         "AdmitRules",
+    ),
+    (
+        "admit.guards",
+        include_str!("../../../operators/src/admit/guarding.rs"),
+        "GuardRules",
     ),
     (
         "cockpit",

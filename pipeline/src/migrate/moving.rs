@@ -30,12 +30,13 @@ pub(super) fn entries(
     let mut decoder = Decoder::new(place.registry.clone());
     let (mut moved, mut bytes) = (0, 0);
     // Of each key that a task has one of: the values, and the last record to write them like.
-    let mut own: BTreeMap<Vec<u8>, (Vec<Vec<u8>>, Vec<u8>)> = BTreeMap::new();
+    type Values = (Vec<Vec<u8>>, Vec<u8>);
+    let mut own: BTreeMap<Vec<u8>, Values> = BTreeMap::new();
     for partition in 0..present {
         let part = TopicPartition::new(changelog.clone(), partition);
         let mut newest = Entries::new();
         session.read_to_end(&part, &mut |record| take(record, &mut newest))?;
-        let mut in_order: Vec<(Vec<u8>, (i64, Vec<u8>))> = newest.into_iter().collect();
+        let mut in_order: Vec<_> = newest.into_iter().collect();
         // As they were written: segments of ids come in their order.
         in_order.sort_by_key(|(_, (offset, _))| *offset);
         for (key, (_, value)) in in_order {

@@ -278,7 +278,9 @@ impl Lane {
                         ))));
                     }
                     let hand = waited.clone();
-                    decoder.set_clock(Timepiece::by_hand(move || hand.load(Ordering::Relaxed)));
+                    decoder.set_clock(Timepiece::by_hand(move || {
+                        hand.load(Ordering::Relaxed).cast_signed()
+                    }));
                     let step = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                     waited.fetch_add(step.saturating_add(1), Ordering::Relaxed);
                 }

@@ -256,6 +256,10 @@ impl Spine {
                 letter.class != CORE_PANIC && operators.contains(&letter.operator.as_str())
             }),
             Writer::Telegrams(streams) => {
+                // guards tell of the moment, not of the input
+                if telegram(record.value.as_deref(), "kind").as_deref() == Some("guard") {
+                    return false;
+                }
                 let stream = telegram(record.value.as_deref(), "stream");
                 stream.is_none_or(|stream| streams.contains(&stream.as_str()))
             }

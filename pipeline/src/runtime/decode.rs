@@ -8,6 +8,7 @@ use cairn_avro::frame;
 use cairn_avro::record::Payload;
 use cairn_bus::{Record, SchemaRegistry};
 use cairn_operators::admit::{Ingress, Rejection};
+use cairn_operators::guards::GuardKind;
 use cairn_operators::operator::{Dead, Remember};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub enum Undecodable {
         why: String,
         /// How long to wait.
         wait: Duration,
+        /// The guard that opens where that lasts.
+        guard: GuardKind,
     },
     /// It will never be one: a dead letter.
     Never(Dead),
@@ -76,6 +79,12 @@ impl Decoder {
             event_id: header(record, "event_id"),
             traceparent: header(record, "traceparent"),
             source: header(record, "source"),
+            key: record
+                .key
+                .as_deref()
+                .and_then(|key| std::str::from_utf8(key).ok())
+                .filter(|key| !key.is_empty()),
+            schema_id: frame::split(value).ok().map(|frame| frame.schema_id),
             size_bytes: value.len() as u64,
             payload,
         })
@@ -108,7 +117,7 @@ impl Decoder {
                     frame.schema_id
                 ),
             ))),
-            Err(Unreadable::Later { why, wait }) => Err(Undecodable::Later { why, wait }),
+            Err(Unreadable::Later(later)) => Err(later.undecodable()),
             Err(Unreadable::Unfit(why)) => Ok(Err(Rejection::new(
                 "avro",
                 format!("schema id {}: {why}", frame.schema_id),
@@ -131,7 +140,9 @@ impl Decoder {
                         .map_err(|fault| Unreadable::Unfit(fault.to_string()))?;
                     self.readers.insert(key, reader);
                 }
-                Resolved::Later { why, wait } => return Err(Unreadable::Later { why, wait }),
+                Resolved::Later { why, wait, guard } => {
+                    return Err(Unreadable::Later(Later { why, wait, guard }));
+                }
                 Resolved::Never => return Ok(None),
             }
         }
@@ -173,7 +184,7 @@ impl Decoder {
                 "unknown_schema",
                 &format!("the registry has no schema with id {id}"),
             )),
-            Err(Unreadable::Later { why, wait }) => Err(Undecodable::Later { why, wait }),
+            Err(Unreadable::Later(later)) => Err(later.undecodable()),
             Err(Unreadable::Unfit(why)) => {
                 Err(never(record, "avro", &format!("schema id {id}: {why}")))
             }
@@ -215,8 +226,24 @@ impl Decoder {
 
 /// Why there is no reader for a schema.
 enum Unreadable {
-    Later { why: String, wait: Duration },
+    Later(Later),
     Unfit(String),
+}
+
+struct Later {
+    why: String,
+    wait: Duration,
+    guard: GuardKind,
+}
+
+impl Later {
+    fn undecodable(self) -> Undecodable {
+        Undecodable::Later {
+            why: self.why,
+            wait: self.wait,
+            guard: self.guard,
+        }
+    }
 }
 
 fn never(record: &Record, class: &'static str, text: &str) -> Undecodable {

@@ -11,6 +11,7 @@ use cairn_avro::record::{Answer, Change as ChangeRecord, Cut, DeadLetter, Offset
 use cairn_avro::{codec, frame, hex};
 use cairn_bus::{Fault, Outgoing, SchemaRegistry, TopicState};
 use cairn_operators::operator::{Change, Dead, Output};
+use cairn_topics::Keyed as _;
 use cairn_topics::{partition_of, run_key};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -143,6 +144,14 @@ impl Encoder {
                 &self.board,
             )?,
             Output::Dead(dead) => self.dead(operator, dead)?,
+            Output::Guard(guard, is_open) => {
+                let key = guard.record_key();
+                let mut record = self.avro("guards", &guard.tenant, &key, guard)?;
+                if !is_open {
+                    record.value = None;
+                }
+                record
+            }
             Output::Ask(ask) => {
                 return Err(Fault::Config(format!(
                     "ask {} was to be sent as a record; asks go to the executor",

@@ -9,7 +9,7 @@
 //! - [`timepiece`]: the clock that a member goes by.
 //! - [`snapshot`]: local copies of changelogs, for a quick restart.
 //! - [`service`]: all members of a process; stop and drain.
-//! - [`supervision`]: what follows a fault.
+//! - [`supervision`]: what follows a fault; [`suspects`]: records that made a core panic.
 //! - [`executor`]: long work beside the loop (DESIGN §3.7).
 //!
 //! Everything a batch causes is committed in one transaction or not at all. No `if` about the domain stands here.
@@ -24,5 +24,6 @@ pub mod resolve;
 pub mod service;
 pub mod snapshot;
 pub mod supervision;
+pub mod suspects;
 pub mod task;
 pub mod timepiece;

@@ -5,6 +5,7 @@
 //! `DENIED_EVERY`; after that a row with it is bad.
 
 use cairn_bus::{Fault, Lookup, SchemaRegistry};
+use cairn_operators::guards::GuardKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub enum Resolved {
         why: String,
         /// How long.
         wait: Duration,
+        /// The guard that opens where that lasts.
+        guard: GuardKind,
     },
     /// There is no such schema.
     Never,
@@ -80,10 +83,12 @@ impl Resolver {
             Err(Fault::Unreachable(why)) => Resolved::Later {
                 why: format!("the schema registry does not answer: {why}"),
                 wait: UNREACHABLE_WAIT,
+                guard: GuardKind::RegistryOutage,
             },
             Err(fault) => Resolved::Later {
                 why: fault.to_string(),
                 wait: UNREACHABLE_WAIT,
+                guard: GuardKind::RegistryOutage,
             },
         }
     }
@@ -107,6 +112,7 @@ impl Resolver {
             return Resolved::Later {
                 why: format!("schema id {id} is not known to the registry yet"),
                 wait: DENIED_RETRY,
+                guard: GuardKind::UnknownSchema,
             };
         }
         Resolved::Never

@@ -5,9 +5,11 @@
 
 use super::decode::{Decoder, Undecodable};
 use crate::config::Config;
+use cairn_avro::record::Guard;
 use cairn_bus::Record;
-use cairn_operators::admit::{Admit, AdmitRules, RedactNothing};
+use cairn_operators::admit::{Admit, AdmitRules, Hold, RedactNothing};
 use cairn_operators::cockpit::{Cockpit, CockpitRules};
+use cairn_operators::guards::Book;
 use cairn_operators::operator::{At, Emit, Remember};
 use cairn_operators::refit::{self, Refit, RefitRules};
 use cairn_operators::runs::{self, Runs, RunsRules};
@@ -54,6 +56,24 @@ pub trait Task {
     fn state(&mut self) -> Option<&mut dyn Remember> {
         None
     }
+    /// The batch is committed.
+    fn merge(&mut self) {
+        if let Some(state) = self.state() {
+            state.merge();
+        }
+    }
+    /// The guards that it opens; none for a core that opens none.
+    fn guards(&mut self) -> Option<&mut Book> {
+        None
+    }
+    /// The topic that is not to be read from now on, once after the record that said so.
+    fn take_hold(&mut self) -> Option<Hold> {
+        None
+    }
+    /// A topic that was not read is tried again.
+    fn probe(&mut self, _topic: &str) {}
+    /// Somebody says that what a guard holds may go on.
+    fn resume_guard(&mut self, _guard: &Guard, _now_ms: i64, _emit: &mut Emit) {}
     /// Forgets the batch.
     fn discard(&mut self) {
         if let Some(state) = self.state() {
@@ -196,6 +216,21 @@ impl Task for AdmitTask {
     }
     fn flush(&mut self, emit: &mut Emit) {
         self.0.flush(emit);
+    }
+    fn merge(&mut self) {
+        self.0.merge();
+    }
+    fn guards(&mut self) -> Option<&mut Book> {
+        Some(self.0.guards_mut())
+    }
+    fn take_hold(&mut self) -> Option<Hold> {
+        self.0.take_hold()
+    }
+    fn probe(&mut self, topic: &str) {
+        self.0.probe(topic);
+    }
+    fn resume_guard(&mut self, guard: &Guard, now_ms: i64, emit: &mut Emit) {
+        self.0.resume(guard, now_ms, emit);
     }
     fn discard(&mut self) {
         self.0.discard();

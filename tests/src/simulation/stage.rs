@@ -251,7 +251,7 @@ impl Stage {
     #[must_use]
     pub fn timepiece(&self) -> Timepiece {
         let clock = self.clock.clone();
-        Timepiece::by_hand(move || (clock.now_ms() - SimulatedClock::START_MS).unsigned_abs())
+        Timepiece::by_hand(move || clock.now_ms())
     }
 }
 

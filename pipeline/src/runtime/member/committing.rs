@@ -18,9 +18,7 @@ impl Member {
             return Ok(());
         }
         let begun = self.clock.now();
-        for task in self.tasks.values_mut() {
-            task.flush(&mut self.emit);
-        }
+        self.flush_tasks()?;
         let duplicates = self.emit.duplicates;
         let emitted = self.emit.take();
         let mut counts = Counts {
@@ -31,11 +29,16 @@ impl Member {
         let mut written: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         let mut told = Vec::new();
         for Emitted {
-            output,
+            mut output,
             traceparent,
             ..
         } in emitted
         {
+            if let Output::Guard(guard, _) = &mut output
+                && guard.instance.is_empty()
+            {
+                guard.instance.clone_from(&self.instance);
+            }
             match output {
                 Output::Ask(ask) => asks.push(ask),
                 output => {
@@ -62,17 +65,19 @@ impl Member {
         self.send_cuts()?;
         self.send_ticks()?;
         let offsets = self.offsets();
+        let asked = self.clock.now();
         self.session.commit(&offsets)?;
+        let took = self.clock.since(asked);
         self.applied.extend(offsets);
         let batch = std::mem::take(&mut self.batch);
         self.answers.clear();
         self.resumed.clear();
         self.batch_number += 1;
         for task in self.tasks.values_mut() {
-            if let Some(state) = task.state() {
-                state.merge();
-            }
+            task.merge();
         }
+        self.suspects.committed(batch.records);
+        self.keep_guards(took);
         self.keep_copies();
         for ask in asks {
             self.executor.ask(ask);

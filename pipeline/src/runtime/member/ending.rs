@@ -11,10 +11,35 @@ impl Member {
     /// # Errors
     /// See [`Member::step`].
     pub fn lag(&mut self) -> Result<i64, Fault> {
+        let lag = self.unread(true)?;
+        self.metrics.lag(self.kind.name, lag);
+        let wall_ms = crate::metrics::wall_time_ms();
+        let health: Vec<_> = self
+            .tasks
+            .values_mut()
+            .filter_map(|task| task.health(wall_ms))
+            .collect();
+        if !health.is_empty() {
+            let oldest_ms = health
+                .iter()
+                .map(|health| health.silence_ms_max)
+                .max()
+                .unwrap_or(0);
+            let stalled = health.iter().map(|health| health.stalled).sum();
+            self.metrics
+                .runs(self.kind.name, oldest_ms as f64 / 1000.0, stalled);
+        }
+        Ok(lag)
+    }
+
+    /// Records that are unread, with or without those of topics that a guard holds.
+    fn unread(&mut self, with_held: bool) -> Result<i64, Fault> {
+        let held = if with_held { Vec::new() } else { self.held() };
         let parts: Vec<TopicPartition> = self
             .owned
             .iter()
             .filter(|place| self.kind.ticks.as_deref() != Some(&*place.topic))
+            .filter(|place| !held.contains(&&*place.topic))
             .cloned()
             .collect();
         let ends = self.session.last_stable(&parts)?;
@@ -36,23 +61,6 @@ impl Member {
             // A backlog, however it came about: keep it in order of time.
             self.learn(&parts)?;
         }
-        self.metrics.lag(self.kind.name, lag);
-        let wall_ms = crate::metrics::wall_time_ms();
-        let health: Vec<_> = self
-            .tasks
-            .values()
-            .filter_map(|task| task.health(wall_ms))
-            .collect();
-        if !health.is_empty() {
-            let oldest_ms = health
-                .iter()
-                .map(|health| health.silence_ms_max)
-                .max()
-                .unwrap_or(0);
-            let stalled = health.iter().map(|health| health.stalled).sum();
-            self.metrics
-                .runs(self.kind.name, oldest_ms as f64 / 1000.0, stalled);
-        }
         Ok(lag)
     }
 
@@ -72,7 +80,8 @@ impl Member {
         if self.tasks.values().any(|task| task.is_waiting()) {
             return Ok(false);
         }
-        Ok(self.lag()? == 0)
+        // What is held is left, and said to be; the rest can be worked off.
+        Ok(self.unread(false)? == 0)
     }
 
     /// Lets the cores finish what only more input would finish; true when that caused anything.

@@ -5,12 +5,13 @@
 //!  assigned: restore from the changelog ──► committed offsets ──► go      revoked: commit, let go     lost: abort, let go
 //! ```
 //!
-//! The commit interval is a maximum: an urgent output, a full batch or a rebalance commits earlier. After an abort the
+//! The commit interval is a maximum: an urgent output, a full batch, a rebalance, or a moment without input commits earlier. After an abort the
 //! overlays are dropped and the input is read again from the last commit; any other fault ends the member, and the
 //! supervisor builds a new one, whose session fences this one.
 
 mod committing;
 mod ending;
+mod guarding;
 mod owning;
 mod reading;
 mod restoring;
@@ -23,6 +24,7 @@ use super::executor::Executor;
 use super::merge::{Merge, MergeLimits};
 use super::order;
 use super::snapshot::SnapshotLimits;
+use super::suspects::Suspects;
 use super::task::{Kind, Task};
 use super::timepiece::Timepiece;
 use crate::config::RuntimeConfig;
@@ -30,6 +32,7 @@ use crate::metrics::Metrics;
 use cairn_avro::record::{Answer, CutCause, Offset};
 use cairn_bus::{Fault, Offsets, Poll, Session, TopicPartition};
 use cairn_operators::operator::Emit;
+use guarding::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,6 +71,8 @@ struct Batch {
     /// Greatest append time applied, for the end-to-end histogram.
     oldest_append_ms: Option<i64>,
     traceparents: Vec<String>,
+    /// The record applied last.
+    last: Option<(TopicPartition, i64)>,
 }
 
 /// A thread's consumer, producer and tasks.
@@ -107,6 +112,12 @@ pub struct Member {
     /// True once the group has said what is ours, be it nothing.
     has_joined: bool,
     counts: Counts,
+    /// Guards that are open.
+    watch: Watch,
+    /// Records that made a core of this kind panic, in the lives of all its members.
+    suspects: Arc<Suspects>,
+    /// Name of the process, as guards tell it.
+    instance: String,
 }
 
 impl Member {
@@ -134,6 +145,9 @@ impl Member {
             })
         });
         Self {
+            watch: Watch::new(kind.name),
+            suspects: Arc::default(),
+            instance: String::new(),
             kind,
             session,
             decoder,
@@ -175,6 +189,14 @@ impl Member {
     #[must_use]
     pub fn with_snapshots(mut self, limits: SnapshotLimits) -> Self {
         self.snapshots = limits;
+        self
+    }
+
+    /// The same member in a process of this name, which remembers what made its cores panic.
+    #[must_use]
+    pub fn in_process(mut self, instance: &str, suspects: Arc<Suspects>) -> Self {
+        instance.clone_into(&mut self.instance);
+        self.suspects = suspects;
         self
     }
 
@@ -220,15 +242,24 @@ impl Member {
 
     fn poll_once(&mut self, patience: Duration) -> Result<Step, Fault> {
         self.resume_paused()?;
+        self.end_holds()?;
+        self.tell_slow();
         let open = self.batch.begun.map(|begun| self.clock.since(begun));
         let mut left = open.map_or(patience, |open| {
             self.interval().saturating_sub(open).min(patience)
         });
+        let idle_commit = Duration::from_millis(self.settings.idle_commit_ms);
+        if open.is_some() {
+            left = left.min(idle_commit);
+        }
+        let mut is_idle = false;
         if self.merge.as_ref().is_some_and(Merge::has_ready) {
             left = Duration::ZERO;
         }
         self.learn_again()?;
-        let moved = match self.session.poll(left, self.settings.poll_records_max)? {
+        let narrowed = self.suspects.limit().unwrap_or(usize::MAX);
+        let most = self.settings.poll_records_max.min(narrowed);
+        let moved = match self.session.poll(left, most)? {
             Poll::Records(chunk) => {
                 let mut records = chunk.to_records();
                 if let Some(merge) = &mut self.merge {
@@ -236,6 +267,13 @@ impl Member {
                 } else {
                     order::by_place(&mut records);
                     self.apply(records)?;
+                }
+                true
+            }
+            Poll::Overtaken(gaps) => {
+                self.overtaken(&gaps);
+                if let Some(merge) = &mut self.merge {
+                    merge.passed(&self.session.position()?);
                 }
                 true
             }
@@ -250,11 +288,13 @@ impl Member {
             Poll::Lost(parts) => {
                 self.discard();
                 self.session.abort()?;
+                self.undo_holds()?;
                 self.let_go(&parts)?;
                 self.rewind()?;
                 true
             }
             Poll::Idle => {
+                is_idle = left >= idle_commit;
                 if let Some(merge) = &mut self.merge
                     && merge.is_waiting()
                 {
@@ -263,17 +303,19 @@ impl Member {
                 false
             }
         };
-        let moved = self.release()? || moved;
+        let moved = self.release(most)? || moved;
+        self.look_at_guards_again()?;
         let answered = self.take_answers();
         let ticking = self.batch.begun.is_none() && self.tick_wanted();
         if (answered || ticking) && self.batch.begun.is_none() {
             self.batch.begun = Some(self.clock.now());
         }
+        // Waiting longer gathers nothing where nothing comes; under load the interval decides.
         let due = self
             .batch
             .begun
-            .is_some_and(|begun| self.clock.since(begun) >= self.interval());
-        let is_full = self.batch.records >= self.settings.batch_records_max as u64;
+            .is_some_and(|begun| is_idle || self.clock.since(begun) >= self.interval());
+        let is_full = self.batch.records >= self.settings.batch_records_max.min(narrowed) as u64;
         if due || is_full || answered || ticking || self.emit.is_urgent() {
             self.commit()?;
             return Ok(Step::Moved);
@@ -295,3 +337,6 @@ impl Member {
         self.metrics.aborted(self.kind.name);
     }
 }
+
+#[cfg(test)]
+mod tests;

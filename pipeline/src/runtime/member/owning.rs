@@ -22,6 +22,7 @@ impl Member {
             self.note_abort(why);
             self.discard();
             self.session.abort()?;
+            self.undo_holds()?;
         }
         self.let_go(parts)?;
         if refused.is_some() {
@@ -63,6 +64,10 @@ impl Member {
                 self.applied.insert(part.clone(), *next);
             }
         }
+        if self.watch.next.is_none() && !parts.is_empty() {
+            self.look_at_guards()?;
+        }
+        self.hold_again(&parts)?;
         self.learn(&parts)?;
         self.metrics
             .restored(self.kind.name, self.clock.since(begun), self.owned.len());
@@ -152,6 +157,7 @@ impl Member {
     pub(super) fn roll_back(&mut self) -> Result<(), Fault> {
         self.discard();
         self.session.abort()?;
+        self.undo_holds()?;
         self.rewind()
     }
 

@@ -4,6 +4,7 @@ use super::super::decode::Undecodable;
 use super::super::merge::DISORDER;
 use super::super::task::Applied;
 use super::Member;
+use super::guarding::guarded;
 use super::owning::slot;
 use cairn_avro::record::{CutCause, Offset};
 use cairn_bus::{Fault, Offsets, Record, TopicPartition};
@@ -12,12 +13,12 @@ use std::collections::BTreeSet;
 
 impl Member {
     /// Applies what the merge lets go; true when that was anything.
-    pub(super) fn release(&mut self) -> Result<bool, Fault> {
+    pub(super) fn release(&mut self, most: usize) -> Result<bool, Fault> {
         let Some(merge) = &mut self.merge else {
             return Ok(false);
         };
         let now = self.clock.now();
-        let released = merge.release(self.settings.poll_records_max, now);
+        let released = merge.release(most, now);
         let (pause, resume) = merge.flow(now);
         if !pause.is_empty() {
             self.session.pause(&pause)?;
@@ -36,6 +37,7 @@ impl Member {
             return Ok(());
         };
         let mut ends = self.session.last_stable(parts)?;
+        ends.retain(|place, _| !self.watch.is_held(&place.topic));
         for (place, end) in &mut ends {
             if let Some(limit) = self.limits.as_ref().and_then(|limits| limits.get(place)) {
                 *end = (*end).min(*limit);
@@ -71,6 +73,7 @@ impl Member {
     pub(super) fn apply(&mut self, records: Vec<Record>) -> Result<(), Fault> {
         let mut touched = BTreeSet::new();
         let mut skip: BTreeSet<TopicPartition> = BTreeSet::new();
+        let has_suspects = !self.suspects.is_empty();
         for record in &records {
             let place = record.place();
             if skip.contains(&place) {
@@ -93,11 +96,25 @@ impl Member {
             let Some(task) = self.tasks.get_mut(&slot) else {
                 continue;
             };
-            match task.apply(record, &mut self.decoder, &mut self.emit) {
-                Ok(Applied { traceparent }) => {
-                    self.batch.traceparents.extend(traceparent);
+            let condemned = has_suspects
+                .then(|| self.suspects.condemned(&place, record.offset))
+                .flatten();
+            let (decoder, emit) = (&mut self.decoder, &mut self.emit);
+            let applied = match &condemned {
+                Some(_) => Ok(Ok(Applied::default())),
+                None => guarded(&mut **task, |task| task.apply(record, decoder, emit)),
+            };
+            let hold = task.take_hold();
+            match applied {
+                Err(words) => {
+                    self.suspects.blame(place, record.offset, &words);
+                    return Err(self.panicked(&words));
                 }
-                Err(Undecodable::Later { why, wait }) => {
+                Ok(Ok(Applied { traceparent })) => {
+                    self.batch.traceparents.extend(traceparent);
+                    self.goes_well(&place);
+                }
+                Ok(Err(Undecodable::Later { why, wait, guard })) => {
                     tracing::warn!(
                         operator = self.kind.name,
                         topic = &*place.topic,
@@ -113,10 +130,14 @@ impl Member {
                     }
                     self.paused.insert(place.clone(), self.clock.now() + wait);
                     self.metrics.paused(self.kind.name, self.paused.len());
+                    self.waits(&place, guard, &why);
                     skip.insert(place);
                     continue;
                 }
-                Err(Undecodable::Never(dead)) => self.emit.put(Output::Dead(dead)),
+                Ok(Err(Undecodable::Never(dead))) => self.emit.put(Output::Dead(dead)),
+            }
+            if let Some(words) = condemned {
+                self.condemn(record, &words);
             }
             if self.batch.begun.is_none() {
                 self.batch.begun = Some(self.clock.now());
@@ -127,11 +148,15 @@ impl Member {
                 .oldest_append_ms
                 .get_or_insert(record.append_time_ms);
             *oldest = (*oldest).min(record.append_time_ms);
+            self.batch.last = Some((place.clone(), record.offset));
             let next = self.batch.offsets.entry(place).or_insert(0);
             *next = (*next).max(record.offset + 1);
             touched.insert(record.partition);
             // Dead letters of this record are sealed with its own bytes.
             self.emit.attach(|| origin(record));
+            if let Some(hold) = hold {
+                skip.extend(self.hold(hold)?);
+            }
         }
         if self.kind.has_cuts {
             for partition in touched {

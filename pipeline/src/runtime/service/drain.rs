@@ -18,6 +18,18 @@ pub struct Drained {
     pub cut: BTreeMap<String, BTreeMap<i32, i64>>,
     /// What is left, records; 0 unless it gave up.
     pub lag: i64,
+    /// Topics that a guard keeps from being read, where it gave up for that.
+    pub held: Vec<String>,
+}
+
+/// What a turn of a drain found.
+enum Turn {
+    /// Something moved, or somebody is not ready.
+    Moves,
+    /// Everybody is quiet and has nothing to finish.
+    Quiet,
+    /// Everybody is quiet, but for topics that a guard keeps from being read.
+    Held,
 }
 
 impl Service {
@@ -42,14 +54,22 @@ impl Service {
                 break;
             }
             match self.drain_turn(&mut members, begun.elapsed()) {
-                Ok(true) => {
+                Ok(Turn::Held) => {
+                    // Waiting would not help within a drain: what is held is for people to look at.
+                    for member in &mut members {
+                        lag += member.lag()?;
+                    }
+                    lag = lag.max(1);
+                    break;
+                }
+                Ok(Turn::Quiet) => {
                     quiet_turns += 1;
                     // Twice in a row: what one member wrote while the next was asked has been seen by then.
                     if quiet_turns >= 2 {
                         break;
                     }
                 }
-                Ok(false) => quiet_turns = 0,
+                Ok(Turn::Moves) => quiet_turns = 0,
                 Err(fault) => {
                     drop(members);
                     self.rebuild("all", fault, &mut backoff, &AtomicBool::new(false))?;
@@ -58,8 +78,15 @@ impl Service {
                 }
             }
         }
+        let mut held: Vec<String> = members
+            .iter()
+            .flat_map(|member| member.held())
+            .map(str::to_owned)
+            .collect();
+        held.dedup();
         let mut drained = Drained {
             lag,
+            held,
             ..Drained::default()
         };
         for (place, next) in &limits {
@@ -78,10 +105,9 @@ impl Service {
         Ok(drained)
     }
 
-    /// One turn of a drain; true when everybody is quiet and has nothing to finish.
-    fn drain_turn(&self, members: &mut [Member], waited: Duration) -> Result<bool, Fault> {
+    fn drain_turn(&self, members: &mut [Member], waited: Duration) -> Result<Turn, Fault> {
         if self.pass(members)? {
-            return Ok(false);
+            return Ok(Turn::Moves);
         }
         let expected: usize = members
             .iter()
@@ -96,21 +122,24 @@ impl Service {
                 )));
             }
             std::thread::sleep(Duration::from_millis(self.config.runtime.pass_pause_ms));
-            return Ok(false);
+            return Ok(Turn::Moves);
         }
         for member in members.iter_mut() {
             if !member.is_quiet()? {
                 std::thread::sleep(Duration::from_millis(self.config.runtime.pass_pause_ms));
-                return Ok(false);
+                return Ok(Turn::Moves);
             }
+        }
+        if members.iter().any(|member| !member.held().is_empty()) {
+            return Ok(Turn::Held);
         }
         // Upstream first: what a core finishes may be another's input.
         for member in members.iter_mut() {
             if member.drain()? {
-                return Ok(false);
+                return Ok(Turn::Moves);
             }
         }
-        Ok(true)
+        Ok(Turn::Quiet)
     }
 
     fn partitions_of(&self, kind: &Kind) -> usize {

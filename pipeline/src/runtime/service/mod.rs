@@ -18,6 +18,7 @@ use super::executor::{Executor, Work};
 use super::member::{Member, Step};
 use super::snapshot::SnapshotLimits;
 use super::supervision::Backoff;
+use super::suspects::Suspects;
 use super::task::{Kind, kinds};
 use crate::config::Config;
 use crate::connect::Place;
@@ -25,6 +26,7 @@ use crate::families::Families;
 use crate::fit_work;
 use crate::metrics::Metrics;
 use cairn_bus::{Fault, Membership, Offsets};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +42,8 @@ pub struct Service {
     metrics: Arc<Metrics>,
     encoder: Arc<Encoder>,
     kinds: Vec<Arc<Kind>>,
+    /// By task kind, over the lives of its members.
+    suspects: BTreeMap<&'static str, Arc<Suspects>>,
     instance: String,
     /// True once every member owns its partitions.
     pub ready: Arc<AtomicBool>,
@@ -98,7 +102,16 @@ impl Service {
             )?
             .with_families(families),
         );
+        if !topics.contains_key("guards") {
+            return Err(Fault::Config(
+                "topic guards does not exist; run `cairn topics apply`".to_owned(),
+            ));
+        }
         Ok(Self {
+            suspects: kinds
+                .iter()
+                .map(|kind| (kind.name, Arc::default()))
+                .collect(),
             config: config.clone(),
             place,
             metrics,
@@ -129,7 +142,11 @@ impl Service {
             self.metrics.clone(),
             limits,
         )
-        .with_snapshots(self.snapshots()))
+        .with_snapshots(self.snapshots())
+        .in_process(
+            &self.instance,
+            self.suspects.get(kind.name).cloned().unwrap_or_default(),
+        ))
     }
 
     /// On Kafka beside the data of this instance, or where the setting says; the embedded log is as near as a snapshot would be.

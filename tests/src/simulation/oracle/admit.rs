@@ -22,6 +22,8 @@ pub(super) fn differs(stage: &Stage, found: &Found) -> Result<(), String> {
     for (output, out) in core.take()? {
         match output {
             Output::Events(events) => expected.extend(lines(&events)),
+            // Guards tell of the moment: what opens them is among the dead letters.
+            Output::Guard(..) | Output::Telegram(_) => {}
             _ => dead.push(text::expected(&out)?),
         }
     }

@@ -28,7 +28,7 @@ impl Core {
         let mut decoder = Decoder::new(shared().registry.clone());
         let hand = clock.clone();
         decoder.set_clock(Timepiece::by_hand(move || {
-            cairn_bus::simulated::Clock::now_ms(&hand).unsigned_abs()
+            cairn_bus::simulated::Clock::now_ms(&hand)
         }));
         Self {
             operator: kind.name,
@@ -223,7 +223,8 @@ impl Replayed {
             let mut lines = Vec::new();
             for record in found.all("cockpit.telegrams") {
                 let line = text::found(record)?;
-                if !line.contains(r#""stream":"refit""#) {
+                // guards tell of the moment, not of the input
+                if !line.contains(r#""stream":"refit""#) && !line.contains(r#""kind":"guard""#) {
                     lines.push(line);
                 }
             }
