@@ -10,7 +10,7 @@
 //! The third time the same record does it, it is condemned: it becomes a dead letter `core_panic`, and the core never sees it
 //! again. Memory only: a process that starts anew counts anew.
 
-use cairn_bus::TopicPartition;
+use cairn_bus::{Offsets, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -71,9 +71,12 @@ impl Suspects {
         self.inner().narrowing.as_ref().map(|known| known.limit)
     }
 
-    /// A batch of so many records was committed.
-    pub(super) fn committed(&self, records: u64) {
+    /// A batch of so many records was committed, up to these offsets: what lies before them is suspected no more.
+    pub(super) fn committed(&self, records: u64, next: &Offsets) {
         let mut inner = self.inner();
+        inner
+            .records
+            .retain(|(place, offset), _| next.get(place).is_none_or(|next| offset >= next));
         if let Some(known) = &mut inner.narrowing {
             known.left = known.left.saturating_sub(records);
             if known.left == 0 {
@@ -121,6 +124,13 @@ mod tests {
             Some("index out of bounds")
         );
         assert_eq!(suspects.condemned(&place, 8), None);
+        suspects.committed(1, &Offsets::from([(place.clone(), 7)]));
+        assert!(!suspects.is_empty(), "it is still to be read");
+        suspects.committed(1, &Offsets::from([(place, 8)]));
+        assert!(
+            suspects.is_empty(),
+            "put aside: nothing is looked up any more"
+        );
     }
 
     /// One of 5,000 records makes the flush panic: the batches that are tried, until it is alone.
@@ -142,13 +152,13 @@ mod tests {
                 }
                 suspects.blame_batch(size);
             } else {
-                suspects.committed(size);
+                suspects.committed(size, &Offsets::new());
                 next += size;
             }
         };
         assert_eq!(alone, bad);
         assert!(tries <= 40, "{tries} batches for 13 halvings");
-        suspects.committed(all - next);
+        suspects.committed(all - next, &Offsets::new());
         assert_eq!(
             suspects.limit(),
             None,

@@ -76,7 +76,7 @@ impl Member {
         for task in self.tasks.values_mut() {
             task.merge();
         }
-        self.suspects.committed(batch.records);
+        self.suspects.committed(batch.records, &batch.offsets);
         self.keep_guards(took);
         self.keep_copies();
         for ask in asks {

@@ -12,12 +12,12 @@ use cairn_bus::{Fault, Gap, Offsets, Record, TopicPartition};
 use cairn_operators::admit::Hold;
 use cairn_operators::guards::{Book, Cleared, GuardKind, Opening};
 use cairn_operators::operator::{Dead, Output, Place};
+use cairn_topics::handle::GUARDS;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// The topic of open guards, and how often it is looked at while one is open.
-const TOPIC: &str = "guards";
+/// How often the topic of open guards is looked at while one is open.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a member knows of guards.
@@ -50,6 +50,11 @@ impl Watch {
             looked: None,
             slow: None,
         }
+    }
+
+    /// What waited in these partitions is for their next owner to say.
+    pub(super) fn let_go(&mut self, parts: &[TopicPartition]) {
+        self.waiting.retain(|part, _| !parts.contains(part));
     }
 
     pub(super) fn is_held(&self, topic: &str) -> bool {
@@ -87,7 +92,7 @@ impl Member {
         let now = self.clock.now();
         let is_first = self.watch.next.is_none();
         self.watch.looked = Some(now);
-        let place = TopicPartition::new(TOPIC, 0);
+        let place = TopicPartition::new(GUARDS.name, 0);
         let mut found: BTreeMap<Vec<u8>, Option<Guard>> = BTreeMap::new();
         let from = self.watch.next.unwrap_or(0);
         let end = self.session.read_from(&place, from, &mut |record| {

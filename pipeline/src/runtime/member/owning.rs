@@ -1,6 +1,7 @@
 //! Partitions come and go: restore and resume, commit and let go, roll back.
 
 use super::super::task::Kind;
+use super::guarding::Watch;
 use super::{Batch, Member};
 use crate::families::{self, Families};
 use cairn_avro::record::CutCause;
@@ -134,6 +135,11 @@ impl Member {
                 self.resumed.remove(&mine);
                 self.copies.remove(&mine);
             }
+        }
+        self.watch.let_go(parts);
+        if self.tasks.is_empty() {
+            // What is open is read again with the next partitions: their tasks are new, and others may have closed it meanwhile.
+            self.watch = Watch::new(self.kind.name);
         }
         if self.owned.is_empty() {
             // Whoever owns the partitions now asks again.

@@ -306,6 +306,23 @@ fn a_bad_deploy_stops_its_topic_until_somebody_resumes_it() {
     settle(&mut member).unwrap();
     assert_eq!((bench.letters().len(), bench.open()), (10, paused.to_vec()));
 
+    // A rebalance takes everything and gives it back: the task is new, what is open is not.
+    let parts: Vec<TopicPartition> = member.owned.iter().cloned().collect();
+    member.let_go(&parts).unwrap();
+    assert!(
+        member.held().is_empty(),
+        "nothing is owned, nothing is held"
+    );
+    let task = member.kind.open();
+    member.tasks.insert(0, task);
+    member.look_at_guards().unwrap();
+    assert_eq!(member.held(), ["telemetry.training"]);
+    let book = member.tasks.get_mut(&0).and_then(|task| task.guards());
+    assert!(book.is_some_and(|book| !book.is_empty()));
+    drop(member);
+    let mut member = bench.member(bench.kind("admit"));
+    settle(&mut member).unwrap();
+
     let all = guards::open_guards(&*bench.place.log).unwrap();
     guards::resume(&*bench.place.log, &*bench.place.registry, "cairn", &all).unwrap();
     let begun = std::time::Instant::now();
