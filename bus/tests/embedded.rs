@@ -369,6 +369,38 @@ fn a_pass_is_one_transaction() {
     assert_eq!(keys_and_values(&log, "in").len(), 1);
 }
 
+/// A commit of another thread that went into the pass would be lost with it: after a `kill -9`, long after its caller was told.
+#[test]
+fn what_another_thread_has_committed_is_there_whatever_becomes_of_the_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path()).unwrap();
+    log.create(&[TopicSpec::new(
+        "in",
+        1,
+        Cleanup::Delete { retention_ms: -1 },
+    )])
+    .unwrap();
+    let elsewhere = EmbeddedLog::open(folder.path()).unwrap();
+    std::thread::scope(|scope| {
+        let gateway = scope.spawn(|| {
+            for number in 1..=50 {
+                // opened anew each time, since that too is refused inside a pass
+                let mut gateway = log.open(who("gateway", &[])).unwrap();
+                gateway
+                    .send(out("in", &number.to_string(), Some("x")))
+                    .unwrap();
+                gateway.commit(&Offsets::new()).unwrap();
+                assert_eq!(keys_and_values(&elsewhere, "in").len(), number);
+            }
+        });
+        while !gateway.is_finished() {
+            log.pass_begin().unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+            log.pass_end().unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_file_that_is_not_ours_is_refused() {
     let folder = tempfile::tempdir().unwrap();

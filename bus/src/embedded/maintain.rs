@@ -302,7 +302,7 @@ fn each_chunk(
 
 /// Gives free pages back to the file system when they are a quarter of the file.
 fn give_back(writer: &Writer) -> rusqlite::Result<()> {
-    if writer.pass {
+    if writer.pass.is_some() {
         return Ok(());
     }
     let pragma = |name| {

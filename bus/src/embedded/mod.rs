@@ -6,8 +6,9 @@
 //!
 //! All sessions of one [`EmbeddedLog`] share one write connection. Inside a pass ([`Log::pass_begin`]) that connection has a
 //! transaction open, each commit is a savepoint in it, and the next session reads what the last one committed. Outside a pass
-//! each commit is a transaction of its own. A pass belongs to the process; use one `EmbeddedLog` for all its tasks, and one
-//! thread.
+//! each commit is a transaction of its own. A pass belongs to the thread that began it; another thread of the process waits
+//! until it is over, like another process, since what it wrote into it would be lost with it after it was told that it had
+//! committed.
 //!
 //! A group has one member: the process that holds `locks/<group>.lock`, which gets all partitions.
 //!
@@ -30,7 +31,8 @@ use rusqlite::{Connection, OptionalExtension};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::thread::ThreadId;
 use std::time::{Duration, SystemTime};
 
 /// Milliseconds since 1970.
@@ -88,6 +90,8 @@ struct Shared {
     locks: PathBuf,
     settings: EmbeddedSettings,
     writer: Mutex<Writer>,
+    /// Told when a pass is over.
+    pass_over: Condvar,
     /// Goes up with each commit of this process, so that a waiting poll looks again.
     commits: AtomicU64,
     groups: Mutex<BTreeMap<String, Weak<GroupLock>>>,
@@ -96,8 +100,10 @@ struct Shared {
 /// The one write connection.
 struct Writer {
     connection: Connection,
-    /// A pass is open.
-    pass: bool,
+    /// Whose pass is open.
+    pass: Option<ThreadId>,
+    /// Threads that wait for it to be over.
+    waiting: usize,
     /// How many passes were undone; a session that remembers another number lost what it did.
     undone: u64,
 }
@@ -126,7 +132,8 @@ impl EmbeddedLog {
         drop(opening);
         let writer = Mutex::new(Writer {
             connection,
-            pass: false,
+            pass: None,
+            waiting: 0,
             undone: 0,
         });
         let shared = Shared {
@@ -134,6 +141,7 @@ impl EmbeddedLog {
             locks,
             settings,
             writer,
+            pass_over: Condvar::new(),
             commits: AtomicU64::new(0),
             groups: Mutex::new(BTreeMap::new()),
         };
@@ -149,10 +157,33 @@ impl EmbeddedLog {
 }
 
 impl Shared {
+    /// The write connection; not while another thread's pass is open.
     fn writer(&self) -> MutexGuard<'_, Writer> {
         // a panic elsewhere leaves no half-done statement behind; the transaction tells
-        self.writer
+        let mut writer = self
+            .writer
             .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let me = std::thread::current().id();
+        let foreign = |writer: &Writer| writer.pass.is_some_and(|owner| owner != me);
+        if !foreign(&writer) {
+            return writer;
+        }
+        writer.waiting += 1;
+        let mut writer = self
+            .pass_over
+            .wait_while(writer, |writer| foreign(writer))
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        writer.waiting -= 1;
+        self.pass_over.notify_all();
+        writer
+    }
+
+    /// The write connection for a new pass: after those who waited for the last one.
+    fn writer_in_turn(&self) -> MutexGuard<'_, Writer> {
+        let writer = self.writer();
+        self.pass_over
+            .wait_while(writer, |writer| writer.waiting > 0 && writer.pass.is_none())
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -195,7 +226,7 @@ impl Writer {
         fault: &dyn Fn(rusqlite::Error) -> Fault,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let (begin, end, undo) = if self.pass {
+        let (begin, end, undo) = if self.pass.is_some() {
             (
                 "SAVEPOINT task",
                 "RELEASE task",
@@ -220,8 +251,8 @@ impl Writer {
 
     /// SQLite ends a transaction by itself after some errors (disk full): the pass is gone with everything in it.
     fn notice_undone(&mut self) {
-        if self.pass && self.connection.is_autocommit() {
-            self.pass = false;
+        if self.pass.is_some() && self.connection.is_autocommit() {
+            self.pass = None;
             self.undone += 1;
         }
     }
@@ -308,8 +339,8 @@ impl Log for EmbeddedLog {
     }
 
     fn pass_begin(&self) -> Result<(), Fault> {
-        let mut writer = self.shared.writer();
-        if writer.pass {
+        let mut writer = self.shared.writer_in_turn();
+        if writer.pass.is_some() {
             return Err(Fault::Config(
                 "a pass is open already: one pass at a time in a process".into(),
             ));
@@ -318,13 +349,15 @@ impl Log for EmbeddedLog {
             .connection
             .execute_batch("BEGIN IMMEDIATE")
             .map_err(self.shared.fault("beginning a pass"))?;
-        writer.pass = true;
+        writer.pass = Some(std::thread::current().id());
         Ok(())
     }
 
     fn pass_end(&self) -> Result<(), Fault> {
         let mut writer = self.shared.writer();
-        if !writer.pass {
+        if writer.pass.is_none() {
+            drop(writer);
+            self.shared.pass_over.notify_all();
             // undone when SQLite gave up the transaction; whoever met that error was told, the others are told now
             return Err(Fault::Abort(
                 "the pass was undone by an earlier error".into(),
@@ -334,13 +367,15 @@ impl Log for EmbeddedLog {
             .connection
             .execute_batch("COMMIT")
             .map_err(self.shared.fault("ending a pass"));
-        writer.pass = false;
+        writer.pass = None;
         if result.is_err() {
             if !writer.connection.is_autocommit() {
                 let _ = writer.connection.execute_batch("ROLLBACK");
             }
             writer.undone += 1;
         }
+        drop(writer);
+        self.shared.pass_over.notify_all();
         self.shared.committed();
         result
     }

@@ -122,7 +122,7 @@ impl Session for EmbeddedSession {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             // a pass keeps every other process from writing: never sleep in one
-            if left.is_zero() || self.shared.writer().pass {
+            if left.is_zero() || self.shared.writer().pass.is_some() {
                 return Ok(Poll::Idle);
             }
             std::thread::sleep(left.min(LOOK_EVERY));

@@ -1,39 +1,41 @@
 //! The gateway as any client sees it: raw bytes to a real listener.
 
 use super::bench::Bench;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// A `cairn run` with a gateway; killed when it is dropped.
 struct Server {
     run: Child,
-    port: u16,
+    address: SocketAddr,
 }
 
 impl Server {
+    /// Its port is one that it took and said: one that a test had seen free could be another server's by then.
     fn start(bench: &Bench) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .expect("a port")
-            .local_addr()
-            .expect("an address")
-            .port();
-        let run = bench
-            .command(&[
-                "run",
-                "--setting",
-                &format!("gateway.listen=127.0.0.1:{port}"),
-            ])
+        let mut run = bench
+            .command(&["run", "--log", "cairn_pipeline::gateway=info"])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        Self { run, port }
+        let mut lines = BufReader::new(run.stderr.take().expect("piped")).lines();
+        let address = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok())
+            .find_map(|said| said["address"].as_str()?.parse::<SocketAddr>().ok())
+            .expect("it says where it listens");
+        // nobody may wait for a full pipe
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Self { run, address }
     }
 
     fn ask(&self, request: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut stream = loop {
-            match std::net::TcpStream::connect(("127.0.0.1", self.port)) {
+            match std::net::TcpStream::connect(self.address) {
                 Ok(stream) => break stream,
                 Err(error) if Instant::now() > deadline => panic!("{error}"),
                 Err(_) => std::thread::yield_now(),
@@ -97,7 +99,8 @@ fn http_takes_events_and_answers_for_the_registry() {
         assert!(Instant::now() < deadline, "the event reaches the runs");
     }
     drop(server);
-    let (_, letters) = bench.json(&["deadletter", "list"]);
+    let (exit, letters) = bench.json(&["deadletter", "list"]);
+    assert_eq!(exit, 0, "{letters:?}");
     assert_eq!(letters.len(), 1);
 }
 
@@ -123,7 +126,8 @@ fn a_line_that_no_record_can_hold_is_refused_for_good() {
     let answer = server.post("{\"run_id\":\"h\",\"step\":1,\"loss\":2.5}\n");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     drop(server);
-    let (_, letters) = bench.json(&["deadletter", "list"]);
+    let (exit, letters) = bench.json(&["deadletter", "list"]);
+    assert_eq!(exit, 0, "{letters:?}");
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0]["class"], "oversized");
 }
@@ -149,7 +153,8 @@ fn a_dead_letter_of_a_request_knows_its_topic_and_goes_back_to_it() {
     let answer = server.post(&format!("\n{bad}\n"));
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     drop(server);
-    let (_, letters) = bench.json(&["deadletter", "list"]);
+    let (exit, letters) = bench.json(&["deadletter", "list"]);
+    assert_eq!(exit, 0, "{letters:?}");
     let letter = &letters[0];
     assert_eq!(letter["class"], "not_finite");
     assert_eq!(

@@ -17,7 +17,7 @@ impl EmbeddedSession {
         let fault = shared.fault("opening a session");
         let now = shared.now_ms();
         let mut writer = shared.writer();
-        if writer.pass {
+        if writer.pass.is_some() {
             return Err(Fault::Config(
                 "a session cannot be opened inside a pass".into(),
             ));
