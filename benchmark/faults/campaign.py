@@ -181,7 +181,7 @@ def contender_harness(dice):
 
 
 def contender_kills(dice):
-    return on_contender(4_000, lambda f, w, t, s: scenarios.kills(f, w, dice, 60, t))
+    return on_contender(4_000, lambda f, w, t, s: scenarios.kills(f, w, dice, 100, t), data=("kills", 1_500_000))
 
 
 def contender_survivors(dice):

@@ -24,8 +24,8 @@ PROPERTIES = servers.PROPERTIES.replace(
 ).replace(
     "listener.security.protocol.map=", "listener.security.protocol.map=PROXIED:PLAINTEXT,"
 ).replace("localhost", "127.0.0.1") + """\
-# on a busy machine a broker misses its heartbeats; without a leader for its partitions it forgets markers of transactions that end then
-broker.session.timeout.ms=60000
+# a broker that was killed may register again only when its old session (9 s) is over; on a busy machine it needs longer to get there
+initial.broker.registration.timeout.ms=180000
 """
 
 

@@ -338,7 +338,7 @@ fn uuid_v7(time_ms: i64, digest: &[u8]) -> String {
 }
 
 impl Remember for Cockpit {
-    fn changes(&self) -> Vec<Change> {
+    fn changes(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         self.boards.changes(&mut changes);
         changes

@@ -293,7 +293,7 @@ impl Emit {
 /// The state of one task: what a shell needs to keep, restore and bound it.
 pub trait Remember {
     /// The changes of the batch so far, table by table in key order. They *are* the changelog write.
-    fn changes(&self) -> Vec<Change>;
+    fn changes(&mut self) -> Vec<Change>;
     /// Makes the batch's changes the state: called when they are committed.
     fn merge(&mut self);
     /// Forgets the batch's changes: called when the transaction is aborted.

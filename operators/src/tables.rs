@@ -80,6 +80,24 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
         changed.value.get_or_insert_with(default)
     }
 
+    /// Brings a committed value that the batch has not touched into another form that means the same: no change, and kept
+    /// when the batch is aborted.
+    pub fn amend(&mut self, key: &str, amend: impl FnOnce(&mut V)) {
+        if !self.overlay.contains_key(key)
+            && let Some(kept) = self.base.get_mut(key)
+        {
+            amend(&mut kept.value);
+        }
+    }
+
+    /// Keys that the batch has changed so far, with their values to be changed once more; none where the key was removed.
+    pub fn changed_mut(&mut self) -> impl Iterator<Item = (&str, Option<&mut V>)> {
+        self.overlay.iter_mut().map(|(key, changed)| {
+            changed.bytes.set(0);
+            (key.as_str(), changed.value.as_mut())
+        })
+    }
+
     /// Sets a value.
     pub fn put(&mut self, key: &str, value: V) {
         self.overlay.insert(key.to_owned(), Some(value).into());

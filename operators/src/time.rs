@@ -99,8 +99,10 @@ pub struct Stamp {
     /// Optimizer step.
     pub step: i64,
     /// Tokens seen so far, where the log says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<i64>,
     /// Event time in milliseconds, where the log has times.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<EventTimeMs>,
     /// When the record was appended to our log.
     pub append_time_ms: AppendTimeMs,
@@ -147,8 +149,10 @@ pub struct EndMark {
     /// The attempt that ended.
     pub attempt: i32,
     /// The last step of the run, if the end says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
     /// The last token count, if the end says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<i64>,
     /// When the end was appended; the grace counts from here.
     pub append_time_ms: AppendTimeMs,
@@ -171,24 +175,31 @@ pub enum Activity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunClock {
     /// The attempt under way; none before the first row.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
     /// Greatest step seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub step_max: Option<i64>,
     /// Greatest token count seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_max: Option<i64>,
     /// Greatest step of the attempts before: what a new attempt's first row is held against.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub step_max_before: Option<i64>,
     /// Greatest token count of the attempts before.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_max_before: Option<i64>,
     /// Greatest event time seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub event_time_max_ms: Option<i64>,
     /// Append time of the newest row or end.
     pub append_time_ms: AppendTimeMs,
     /// Longest time between two rows' appends, in milliseconds.
     pub gap_max_ms: i64,
     /// The end, if the run has announced one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<EndMark>,
     /// True once the end, or a silence after which the run was given up, has closed the windows.
     pub ended: bool,

@@ -12,7 +12,8 @@ use breaker_data::Random;
 use cairn_operators::breaker::Plan;
 use cairn_operators::breaker::follow::{self, FollowSettings, Followed, Followup};
 use cairn_operators::time::{AppendTimeMs, EndMark, EventTimeMs};
-use cairn_operators::windows::{ClosedBy, ClosedWindow, LateRow, NumberState, Row, Span};
+use cairn_operators::windows::{ClosedBy, ClosedWindow, LateRow, NumberState, Row, Span, segments};
+use std::collections::BTreeMap;
 
 fn settings() -> FollowSettings {
     let mut settings = FollowSettings::default();
@@ -56,17 +57,28 @@ fn rows(seed: u64) -> Vec<Row> {
         .collect()
 }
 
-/// Runs the rows through, restarting from the serialised state after every `batch` rows.
+/// Runs the rows through, restarting from the serialised state and the segments of its rows after every `batch` rows.
 fn run(rows: &[Row], batch: usize) -> (Vec<ClosedWindow>, Vec<LateRow>) {
     let (mut state, settings, plan, mut out) =
         (Followed::default(), settings(), Plan::default(), Vec::new());
     let append = AppendTimeMs(1_700_000_400_000);
+    let rows_max = settings.rules.windows.rows_max;
+    let mut kept = BTreeMap::new();
     for part in rows.chunks(batch) {
         for row in part {
             follow::row(&mut state, &settings, &plan, row, append, &mut out).unwrap();
         }
+        kept.extend(segments::unwritten(&mut state.windows));
+        if let Some(needed) = segments::needed(&mut state.windows) {
+            kept.retain(|number, _| needed.contains(number));
+        }
         let stored = rmp_serde::to_vec_named(&state).unwrap();
-        let restored: Followed = rmp_serde::from_slice(&stored).unwrap();
+        let mut restored: Followed = rmp_serde::from_slice(&stored).unwrap();
+        for (number, segment) in &kept {
+            segments::weave(&mut restored.windows, *number, segment).unwrap();
+        }
+        segments::settle(&mut restored.windows, rows_max);
+        segments::settle(&mut state.windows, rows_max);
         assert_eq!(restored, state);
         state = restored;
     }

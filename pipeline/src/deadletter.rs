@@ -4,20 +4,16 @@ mod replay;
 
 pub use replay::{Outcome, Replay, Replayed, replay};
 
+use crate::contents;
 use crate::ingest::IngestError;
 use crate::seal::SealError;
 use cairn_avro::record::DeadLetter;
 use cairn_avro::{codec, frame, hex};
-use cairn_bus::{Fault, Log, Offsets};
+use cairn_bus::{Fault, Log};
 use cairn_topics::handle::DEADLETTER;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-/// Records asked of the log at once.
-const READ_RECORDS: usize = 1_000;
-/// How long a read waits: what is asked for is there already.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Shortest beginning of an id that is taken for the whole.
 const PREFIX_CHARS_MIN: usize = 6;
 
@@ -115,33 +111,25 @@ pub fn shown(letter: &DeadLetter) -> Value {
 /// # Errors
 /// The log cannot be read, or holds a letter that this program cannot read.
 pub fn list(log: &dyn Log, each: &mut dyn FnMut(DeadLetter)) -> Result<(), DeadLetterError> {
-    let mut reader = log.reader()?;
-    for (part, (start, end)) in reader.ends(&[DEADLETTER.name])? {
-        let mut from = Offsets::from([(part.clone(), start)]);
-        while from.get(&part).is_some_and(|next| *next < end) {
-            let (records, next) = reader.read(&from, PATIENCE, READ_RECORDS)?;
-            for record in records.iter().filter(|record| record.offset < end) {
-                let Some(value) = &record.value else { continue };
-                let letter = frame::split(value)
-                    .map_err(|error| error.to_string())
-                    .and_then(|framed| {
-                        codec::decode::<DeadLetter>(framed.body).map_err(|error| error.to_string())
-                    })
-                    .map_err(|error| {
-                        DeadLetterError::Refused(format!(
-                            "{part} offset {}: {error}; is this program older than its writer?",
-                            record.offset
-                        ))
-                    })?;
-                each(letter);
-            }
-            if records.is_empty() && next == from {
-                break;
-            }
-            from.extend(next);
-        }
-    }
-    Ok(())
+    contents::each(log, DEADLETTER.name, &mut |record| {
+        let Some(value) = &record.value else {
+            return Ok(());
+        };
+        let letter = frame::split(value)
+            .map_err(|error| error.to_string())
+            .and_then(|framed| {
+                codec::decode::<DeadLetter>(framed.body).map_err(|error| error.to_string())
+            })
+            .map_err(|error| {
+                DeadLetterError::Refused(format!(
+                    "{} offset {}: {error}; is this program older than its writer?",
+                    record.place(),
+                    record.offset
+                ))
+            })?;
+        each(letter);
+        Ok(())
+    })
 }
 
 /// Finds letters by their ids, or by beginnings of at least six characters that only one has. The last of equal ids counts.

@@ -2,15 +2,15 @@
 //! migration. Keys are spread by this number; a topic may have more partitions, which then hold only the past.
 
 use crate::connect::Place;
+use crate::contents;
 use crate::runtime::decode::{Decoder, Undecodable};
 use cairn_avro::codec;
 use cairn_avro::contract;
 use cairn_avro::record::FamilyPartitions;
-use cairn_bus::{Fault, Outgoing, Record, TopicPartition, TopicState};
+use cairn_bus::{Fault, Outgoing, Record, TopicState};
 use cairn_topics::Family;
 use cairn_topics::handle::FAMILIES;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// The topic.
 pub const TOPIC: &str = "families";
@@ -30,22 +30,9 @@ impl Families {
             return Ok(families);
         }
         let mut decoder = Decoder::new(place.registry.clone());
-        let mut reader = place.log.reader()?;
-        let ends = reader.ends(&[TOPIC])?;
-        let mut from = ends
-            .iter()
-            .map(|(part, (start, _))| (part.clone(), *start))
-            .collect();
-        while ends.iter().any(|(part, (_, end))| {
-            let next: &BTreeMap<TopicPartition, i64> = &from;
-            next.get(part).is_some_and(|next| next < end)
-        }) {
-            let (records, next) = reader.read(&from, Duration::from_secs(5), 1_000)?;
-            for record in &records {
-                families.take(record, &mut decoder)?;
-            }
-            from = next;
-        }
+        contents::each(&*place.log, TOPIC, &mut |record| {
+            families.take(record, &mut decoder)
+        })?;
         Ok(families)
     }
 

@@ -1,5 +1,6 @@
 //! Guards that are open, from outside: what `cairn doctor` shows, and what `cairn topics resume` asks for.
 
+use crate::contents;
 use cairn_avro::contract::{self, Record as _};
 use cairn_avro::record::Guard;
 use cairn_avro::{codec, frame};
@@ -8,9 +9,7 @@ use cairn_topics::handle::GUARDS;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Records asked of the log at once.
-const READ_RECORDS: usize = 1_000;
-/// How long a read waits: what is asked for is there already.
+/// How long a resume waits as it leaves.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Every guard that is open, in the order of their keys.
@@ -18,38 +17,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The log cannot be read, or holds a guard that this program cannot read.
 pub fn open_guards(log: &dyn Log) -> Result<Vec<Guard>, Fault> {
-    let mut reader = log.reader()?;
     let mut open: BTreeMap<Vec<u8>, Guard> = BTreeMap::new();
-    for (part, (start, end)) in reader.ends(&[GUARDS.name])? {
-        let mut from = Offsets::from([(part.clone(), start)]);
-        while from.get(&part).is_some_and(|next| *next < end) {
-            let (records, next) = reader.read(&from, PATIENCE, READ_RECORDS)?;
-            if records.is_empty() && next == from {
-                break;
-            }
-            for record in records {
-                let key = record.key.clone().unwrap_or_default();
-                match record.value.as_deref() {
-                    None => drop(open.remove(&key)),
-                    Some(value) => {
-                        let guard = frame::split(value)
-                            .map_err(|fault| fault.to_string())
-                            .and_then(|frame| {
-                                codec::decode(frame.body).map_err(|error| error.to_string())
-                            });
-                        let guard = guard.map_err(|why| {
-                            Fault::Config(format!(
-                                "{part} offset {}: {why}; is this program older than the one that wrote it?",
-                                record.offset
-                            ))
-                        })?;
-                        open.insert(key, guard);
-                    }
-                }
-            }
-            from = next;
-        }
-    }
+    contents::each::<Fault>(log, GUARDS.name, &mut |record| {
+        let key = record.key.clone().unwrap_or_default();
+        let Some(value) = record.value.as_deref() else {
+            open.remove(&key);
+            return Ok(());
+        };
+        let guard = frame::split(value)
+            .map_err(|fault| fault.to_string())
+            .and_then(|frame| codec::decode(frame.body).map_err(|error| error.to_string()));
+        let guard = guard.map_err(|why| {
+            Fault::Config(format!(
+                "{} offset {}: {why}; is this program older than the one that wrote it?",
+                record.place(),
+                record.offset
+            ))
+        })?;
+        open.insert(key, guard);
+        Ok(())
+    })?;
     Ok(open.into_values().collect())
 }
 

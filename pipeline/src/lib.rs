@@ -4,6 +4,7 @@
 //!
 //! - [`config`]: every setting, from defaults, file, environment and flags.
 //! - [`connect`]: the log and the registry that the configuration names.
+//! - `contents`: all that a topic holds now.
 //! - [`runtime`]: members, tasks and transactions over a log.
 //! - [`fit_work`] and [`window_query`]: the long work behind refits; SQL over rows in DataFusion.
 //! - [`ingest`]: files into ingress topics.
@@ -17,6 +18,7 @@
 pub mod cli;
 pub mod config;
 pub mod connect;
+mod contents;
 pub mod deadletter;
 pub mod families;
 pub mod fit_work;

@@ -187,6 +187,10 @@ fn define_record(model: &Model, named: &Named, fields: &[Field], out: &mut Strin
                 field.name
             );
             attributes.push("default".to_owned());
+            // the changelogs of cores hold records; most of what a row could say is not said
+            if matches!(field.kind, Type::Option(_)) {
+                attributes.push("skip_serializing_if = \"Option::is_none\"".to_owned());
+            }
         }
         match &field.kind {
             Type::Bytes => attributes.push("with = \"apache_avro::serde::bytes\"".to_owned()),

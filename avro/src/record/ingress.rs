@@ -21,61 +21,61 @@ pub struct TrainingTelemetry {
     /// Optimizer steps done (steps).
     pub step: i64,
     /// Tokens seen so far (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<i64>,
     /// When it was measured (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// Training loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     /// Whether the training loss was finite; a loss that was not is null.
     #[serde(default)]
     pub loss_state: NumberState,
     /// Validation loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
     /// Whether the validation loss was finite; a loss that was not is null.
     #[serde(default)]
     pub validation_loss_state: NumberState,
     /// Perplexity, where the sender reports it itself (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<f64>,
     /// Next-token accuracy (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
     /// Learning rate of the step (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     /// Global gradient norm before clipping (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_norm: Option<f64>,
     /// Whether the gradient norm was finite; a norm that was not is null.
     #[serde(default)]
     pub grad_norm_state: NumberState,
     /// Training throughput over all accelerators (tokens per second).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_second: Option<f64>,
     /// Wall time of the step (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_time_ms: Option<f64>,
     /// Tokens in the step (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<i64>,
     /// Loss scale of mixed precision (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<f64>,
     /// Steps skipped so far because of overflow (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<i64>,
     /// Steps so far whose loss was not finite (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nan_steps: Option<i64>,
     /// Process rank that reports, from 0.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<i32>,
     /// Passes over the training set (epochs).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<f64>,
     /// Other numbers, by name with the unit at the end.
     #[serde(default)]
@@ -104,61 +104,61 @@ pub struct RuntimeTelemetry {
     #[serde(default)]
     pub attempt: i32,
     /// Step of the checkpoint that was measured (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
     /// When it was measured (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// Requests that the record summarises (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<i64>,
     /// Context length of the requests (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<i64>,
     /// Tokens read (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<i64>,
     /// Tokens written (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<i64>,
     /// Batch size (sequences).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<i64>,
     /// Requests in flight (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<i64>,
     /// Mean latency (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
     /// Median latency (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p50: Option<f64>,
     /// 95th percentile of latency (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p95: Option<f64>,
     /// 99th percentile of latency (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p99: Option<f64>,
     /// Time to the first token (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_first_token_ms: Option<f64>,
     /// Time per further token (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_per_output_token_ms: Option<f64>,
     /// Throughput (tokens per second).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_tokens_per_second: Option<f64>,
     /// Requests finished (per second).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<f64>,
     /// Peak accelerator memory (bytes).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<i64>,
     /// Busy share of the accelerators (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator_utilization_ratio: Option<f64>,
     /// Power drawn by the accelerators (watts).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<f64>,
     /// Other numbers, by name with the unit at the end.
     #[serde(default)]
@@ -187,13 +187,13 @@ pub struct ToolUse {
     #[serde(default)]
     pub attempt: i32,
     /// When the call ended (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// W3C trace id (32 hexadecimal digits).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
     /// W3C span id (16 hexadecimal digits).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_id: Option<String>,
     /// Name of the tool.
     pub tool: String,
@@ -201,19 +201,19 @@ pub struct ToolUse {
     #[serde(default)]
     pub outcome: ToolOutcome,
     /// Class of the error, where there was one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_class: Option<String>,
     /// Duration of the call (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
     /// Turn of the conversation, from 0.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<i32>,
     /// Task that the call belongs to.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
     /// Retries before this outcome (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<i32>,
 }
 
@@ -237,43 +237,43 @@ pub struct EvalResult {
     #[serde(default)]
     pub attempt: i32,
     /// Step of the evaluated checkpoint (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
     /// Tokens seen by the evaluated checkpoint (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<i64>,
     /// When the evaluation ended (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// Evaluation harness.
     pub harness: String,
     /// Version of the harness.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub harness_version: Option<String>,
     /// Task within the harness.
     pub task: String,
     /// Name of the metric.
     pub metric: String,
     /// The score, in the metric's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// Whether the score was finite; a score that was not is null.
     #[serde(default)]
     pub value_state: NumberState,
     /// Items scored (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<i64>,
     /// Standard error of the score, in the metric's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// Whether a greater score is a better one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub higher_is_better: Option<bool>,
     /// Examples shown in the prompt (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub few_shot: Option<i32>,
     /// Version of the evaluation data.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset_version: Option<String>,
 }
 
@@ -297,37 +297,37 @@ pub struct SafetyResult {
     #[serde(default)]
     pub attempt: i32,
     /// Step of the assessed checkpoint (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
     /// When the assessment ended (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// Safety suite.
     pub suite: String,
     /// Category within the suite.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
     /// Name of the metric.
     pub metric: String,
     /// The result, in the metric's unit.
     pub value: f64,
     /// Items assessed (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<i64>,
     /// Standard error of the result, in the metric's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// How bad the finding is.
     #[serde(default)]
     pub severity: Severity,
     /// The finding in words.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
     /// Policy that the finding is about.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// How it was assessed: `classifier`, `human`, `rule`, or a name of the sender's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
 }
 
@@ -351,37 +351,37 @@ pub struct RunConfig {
     #[serde(default)]
     pub attempt: i32,
     /// When the configuration was fixed (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// Shape of the model.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelConfig>,
     /// Hyperparameters.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingConfig>,
     /// Training data and their shares.
     #[serde(default)]
     pub data_mix: Vec<DataSource>,
     /// Sequence length in training (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_length_tokens: Option<i64>,
     /// Whether the order of the data follows a curriculum.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curriculum: Option<bool>,
     /// Names of the data augmentations that are on.
     #[serde(default)]
     pub augmentation: Vec<String>,
     /// What the run computes on.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<Hardware>,
     /// Software that the run is made with.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
     /// Tags of the run.
     #[serde(default)]
     pub tags: Vec<String>,
     /// Run that this one continues or was derived from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<String>,
     /// What orders the run: step, tokens or time; unknown means step.
     #[serde(default)]
@@ -408,19 +408,19 @@ pub struct RunLifecycle {
     #[serde(default)]
     pub attempt: i32,
     /// When it happened (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// What happened.
     #[serde(default)]
     pub state: RunState,
     /// Last step of the run (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
     /// Tokens seen by then (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<i64>,
     /// Why, in words.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the run made.
     #[serde(default)]
@@ -445,7 +445,7 @@ pub struct RunPlanned {
     /// Recommendation that it comes from.
     pub plan_id: String,
     /// When it was planned (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// Its configuration.
     pub config: RunConfig,
@@ -453,7 +453,7 @@ pub struct RunPlanned {
     #[serde(default)]
     pub expected: Vec<Expected>,
     /// Why it was planned, in words.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -473,7 +473,7 @@ pub struct RunTags {
     /// The run.
     pub run_id: String,
     /// When it was asked for (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time_ms: Option<i64>,
     /// Tags to put on.
     #[serde(default)]
@@ -482,7 +482,7 @@ pub struct RunTags {
     #[serde(default)]
     pub remove: Vec<String>,
     /// Who asked.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }
 

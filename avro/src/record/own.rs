@@ -24,21 +24,29 @@ pub struct DeadLetter {
     #[serde(default)]
     pub text: String,
     /// Where it was on the log: topic, partition and offset of its record.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Offset>,
     /// Where it was in a file.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FilePosition>,
     /// Topic that it was headed for.
     pub topic: String,
     /// Key of the record.
-    #[serde(default, with = "apache_avro::serde::bytes_opt")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "apache_avro::serde::bytes_opt"
+    )]
     pub key: Option<Vec<u8>>,
     /// Identity of the event, where it could be told (32 bytes).
-    #[serde(default, with = "apache_avro::serde::bytes_opt")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "apache_avro::serde::bytes_opt"
+    )]
     pub event_id: Option<Vec<u8>>,
     /// Schema id in the frame.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_id: Option<i32>,
     /// Redacted beginning of the record (at most 512 characters).
     #[serde(default)]
@@ -62,7 +70,7 @@ pub struct DeadLetter {
     #[serde(default)]
     pub operator_version: String,
     /// W3C trace context of the sender.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// Append time of the original record (milliseconds since 1970, UTC).
     pub append_time_ms: i64,
@@ -107,7 +115,7 @@ pub struct IngestProgress {
     /// Format that it is read as.
     pub format: String,
     /// SHA-256 of the mapping (64 hexadecimal digits).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping_sha256: Option<String>,
     /// Size of the file when last read (bytes).
     #[serde(default)]
@@ -168,7 +176,7 @@ pub struct Guard {
     /// When it opened (milliseconds since 1970, UTC).
     pub since_ms: i64,
     /// When it closes by itself, or is tried again (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
     /// How often in a row it has opened (count).
     #[serde(default)]
@@ -205,7 +213,7 @@ pub struct FamilyPartitions {
     /// Partitions in use (count).
     pub partitions: i32,
     /// Partitions that a migration under way moves the state to (count); nothing else runs until it is done.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<i32>,
     /// Migrations so far, that under way included (count).
     #[serde(default)]

@@ -21,7 +21,7 @@ pub struct GrowthRequest {
     /// Identity of the job.
     pub job_id: String,
     /// When it was asked (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_time_ms: Option<i64>,
     /// Model to start from.
     pub base_model: String,
@@ -32,7 +32,7 @@ pub struct GrowthRequest {
     #[serde(default)]
     pub recipe_yaml: String,
     /// Training data.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset_uri: Option<String>,
     /// What may be spent.
     #[serde(default)]
@@ -41,13 +41,13 @@ pub struct GrowthRequest {
     #[serde(default)]
     pub priority: i32,
     /// Digest of the contract that was agreed (`sha256:` and 64 hexadecimal digits).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_digest: Option<String>,
     /// Who asked.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
     /// Recommendation that it comes from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
 }
 
@@ -99,16 +99,16 @@ pub struct GrowthAssignment {
     #[serde(default)]
     pub attempt: i32,
     /// Worker that holds the lease.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// Where the job stands.
     #[serde(default)]
     pub state: AssignmentState,
     /// Append time at which the lease ends (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_expires_append_time_ms: Option<i64>,
     /// Why it stands there, in words.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -160,28 +160,28 @@ pub struct WorkerHeartbeat {
     /// The worker.
     pub worker: String,
     /// When it was sent, by the worker's clock (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_time_ms: Option<i64>,
     /// What the worker does.
     #[serde(default)]
     pub state: WorkerState,
     /// Job that it works on.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
     /// Attempt that it works on (from 0).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
     /// Steps done on the job (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
     /// Accelerator model.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<String>,
     /// Free accelerator memory (bytes).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes_free: Option<i64>,
     /// Version of the worker's binary.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
@@ -236,19 +236,19 @@ pub struct ControlCommand {
     /// Who asks.
     pub actor: String,
     /// Rule that asks, where no person does.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// Why.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Digest of the contract that the actor saw (`sha256:` and 64 hexadecimal digits).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_digest: Option<String>,
     /// When it was asked, by the sender's clock (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_time_ms: Option<i64>,
     /// When it becomes void (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_time_ms: Option<i64>,
 }
 
@@ -315,7 +315,7 @@ pub struct ControlDecision {
     /// Identity of the decision.
     pub decision_id: String,
     /// Command that it answers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<String>,
     /// What was decided.
     pub decision: String,
@@ -324,13 +324,13 @@ pub struct ControlDecision {
     /// The subject.
     pub subject_id: String,
     /// Person who decided.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     /// Rule that decided.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// Why.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Input that the decision rested on: next offsets.
     #[serde(default)]
@@ -360,10 +360,10 @@ pub struct Artifact {
     /// Identity of the artifact.
     pub artifact_id: String,
     /// Job that made it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
     /// Attempt that made it (from 0).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
     /// What it is: `model`, `adapter`, `tokenizer`, `checkpoint`, `log`.
     pub kind: String,
@@ -378,13 +378,13 @@ pub struct Artifact {
     /// Its size (bytes).
     pub size_bytes: i64,
     /// Model that it grew from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_model: Option<String>,
     /// What else is known of it: base model, adapters, dataset, hyperparameters.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
     /// When it was made (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_time_ms: Option<i64>,
 }
 

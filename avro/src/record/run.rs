@@ -41,17 +41,17 @@ pub struct RunEvent {
     #[serde(default)]
     pub attempt: i32,
     /// The event's place in its run, in the unit of the run's clock (optimizer steps, tokens or milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<i64>,
     /// Append time of the ingress record (milliseconds since 1970, UTC).
     pub received_time_ms: i64,
     /// Topic family at which the event came in, without the tenant's prefix.
     pub topic: String,
     /// Where the event came in on the log: topic, partition and offset of its record.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Offset>,
     /// W3C trace context of the sender.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// What was sent.
     pub payload: Payload,
@@ -169,55 +169,55 @@ pub struct Window {
     #[serde(default)]
     pub loss_n: i64,
     /// Mean training loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_mean: Option<f64>,
     /// Least training loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_min: Option<f64>,
     /// Greatest training loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_max: Option<f64>,
     /// First training loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_first: Option<f64>,
     /// Last training loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_last: Option<f64>,
     /// Median of the logarithm of perplexity (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_perplexity_median: Option<f64>,
     /// Theil-Sen slope of the logarithm of perplexity (in `slope_unit`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_perplexity_slope: Option<f64>,
     /// Unit of the slope, for example `nats_per_token_per_step`; empty without a slope.
     #[serde(default)]
     pub slope_unit: String,
     /// Greatest gradient norm (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_norm_max: Option<f64>,
     /// Last learning rate (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate_last: Option<f64>,
     /// Mean training throughput (tokens per second).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_second_mean: Option<f64>,
     /// First step seen (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_step: Option<i64>,
     /// Last step seen (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_step: Option<i64>,
     /// Tokens at the first event (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_tokens: Option<i64>,
     /// Tokens at the last event (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_tokens: Option<i64>,
     /// Earliest event time (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_event_time_ms: Option<i64>,
     /// Latest event time (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event_time_ms: Option<i64>,
     /// Losses and gradient norms that were not finite (count).
     #[serde(default)]
@@ -278,7 +278,7 @@ pub struct Verdict {
     #[serde(default)]
     pub attempt: i32,
     /// Step at which the decision fell (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_step: Option<i64>,
     /// State from now on.
     #[serde(default)]
@@ -292,40 +292,40 @@ pub struct Verdict {
     /// Name and version of the rule that decided.
     pub rule: String,
     /// Step at which the trouble began, as estimated (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub onset_step: Option<i64>,
     /// First step of the windows looked at (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_first_step: Option<i64>,
     /// Last step of the windows looked at (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_last_step: Option<i64>,
     /// Windows looked at (count).
     #[serde(default)]
     pub window_n: i64,
     /// Slope that decided (in `slope_unit`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slope: Option<f64>,
     /// Unit of the slope; empty without a slope.
     #[serde(default)]
     pub slope_unit: String,
     /// Lower end of the slope's interval (in `slope_unit`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slope_low: Option<f64>,
     /// Upper end of the slope's interval (in `slope_unit`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slope_high: Option<f64>,
     /// Threshold that was crossed, in the unit of what was compared.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     /// Probability that the interval is meant to cover (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<f64>,
     /// Logarithm of perplexity in the last window (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_perplexity_last: Option<f64>,
     /// Least logarithm of perplexity so far (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_perplexity_best: Option<f64>,
     /// Windows that the rule looks back (count).
     #[serde(default)]
@@ -399,10 +399,10 @@ pub struct Late {
     #[serde(with = "apache_avro::serde::bytes")]
     pub event_id: Vec<u8>,
     /// The event's clock value (in `unit`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<i64>,
     /// The run's watermark when the event came (in `unit`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<i64>,
     /// How far the event was behind the watermark (in `unit`).
     pub late_by: i64,

@@ -15,10 +15,10 @@ pub struct ArtifactRef {
     /// Where it is kept.
     pub uri: String,
     /// SHA-256 of its bytes (64 hexadecimal digits).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// Its size (bytes).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
 }
 
@@ -55,13 +55,13 @@ pub struct DataSource {
     /// Share of sampled tokens that come from it (ratio, 0 to 1).
     pub ratio: f64,
     /// Version or digest of the data set.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Distinct tokens in it (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_tokens: Option<f64>,
     /// Licence under which it may be used.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
 }
 
@@ -73,28 +73,28 @@ wire_record! {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Environment {
     /// Commit of the training code.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_commit: Option<String>,
     /// Repository of the training code.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_repository: Option<String>,
     /// Training framework.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub framework: Option<String>,
     /// Version of the training framework.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub framework_version: Option<String>,
     /// Container image, with digest where known.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_image: Option<String>,
     /// Version of Python.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python_version: Option<String>,
     /// Version of CUDA.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda_version: Option<String>,
     /// What started the processes, for example `torchrun`, `slurm`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launcher: Option<String>,
 }
 
@@ -111,13 +111,13 @@ pub struct Expected {
     /// Expected value, in the metric's unit.
     pub mean: f64,
     /// Lower end of the interval, in the metric's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low: Option<f64>,
     /// Upper end of the interval, in the metric's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
     /// Probability that the interval is meant to cover (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<f64>,
 }
 
@@ -129,31 +129,31 @@ wire_record! {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Hardware {
     /// Accelerator model, for example `H100-SXM`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<String>,
     /// Accelerators over all nodes (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator_count: Option<i64>,
     /// Machines (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<i64>,
     /// Network between accelerators, for example `nvlink`, `infiniband`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interconnect: Option<String>,
     /// Peak rate of one accelerator in the run's number format (floating point operations per second).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_flops_per_second: Option<f64>,
     /// Memory of one accelerator (bytes).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes_per_accelerator: Option<i64>,
     /// Cloud region or site.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Price of one accelerator for one hour (in `currency`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<f64>,
     /// Currency of the price, ISO 4217 code.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
 }
 
@@ -166,64 +166,64 @@ wire_record! {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Model family: `dense`, `moe` or a name of the sender's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
     /// Human name of the model.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Parameters, all of them (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters_total: Option<f64>,
     /// Parameters used for one token (count); equal to the total for a dense model.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters_active: Option<f64>,
     /// Parameters outside embedding tables and output head (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters_non_embedding: Option<f64>,
     /// Parameters in embedding tables and output head (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters_embedding: Option<f64>,
     /// Transformer layers (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth_layers: Option<i64>,
     /// Residual stream width (elements).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<i64>,
     /// Hidden width of a feed-forward block (elements).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_forward_width: Option<i64>,
     /// Attention query heads per layer (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<i64>,
     /// Attention key/value heads per layer (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_value_heads: Option<i64>,
     /// Width of one attention head (elements).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_dimension: Option<i64>,
     /// Experts per mixture layer (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts: Option<i64>,
     /// Experts that one token is routed to (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts_active: Option<i64>,
     /// Tokenizer vocabulary (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary_size: Option<i64>,
     /// Longest context the model is built for (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_length_tokens: Option<i64>,
     /// Positional encoding, for example `rope`, `alibi`, `learned`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positional_encoding: Option<String>,
     /// Whether input embedding and output head share weights.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tied_embeddings: Option<bool>,
     /// Whether the feed-forward block is gated (SwiGLU and its kin).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gated_mlp: Option<bool>,
     /// Tokenizer name and version.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
 }
 
@@ -382,61 +382,61 @@ open_enum!(ToolOutcome {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct TrainingConfig {
     /// Optimizer, for example `adamw`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<String>,
     /// Highest learning rate of the schedule (per step, dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate_peak: Option<f64>,
     /// Learning rate at the end of the schedule (per step, dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate_final: Option<f64>,
     /// Learning-rate schedule, for example `cosine`, `wsd`, `constant`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// Warm-up length (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<i64>,
     /// Warm-up length (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_tokens: Option<i64>,
     /// Length of the final decay (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay_steps: Option<i64>,
     /// Decoupled weight decay (per step, dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
     /// First-moment decay of the optimizer (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta1: Option<f64>,
     /// Second-moment decay of the optimizer (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta2: Option<f64>,
     /// Gradient norm above which gradients are scaled down (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_clip: Option<f64>,
     /// Tokens in one optimizer step (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<i64>,
     /// Sequences in one optimizer step (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_sequences: Option<i64>,
     /// Planned length (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps_planned: Option<i64>,
     /// Planned length (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_planned: Option<f64>,
     /// Distinct tokens in the training set, before repetition (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_tokens: Option<f64>,
     /// Number format of the matrix products, for example `bf16`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
     /// Random seed of the run.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// Dropout probability (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
 }
 

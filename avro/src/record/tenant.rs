@@ -33,10 +33,10 @@ pub struct ExperimentRow {
     #[serde(default)]
     pub data_mix: Vec<DataSource>,
     /// Sequence length in training (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_length_tokens: Option<i64>,
     /// Whether the order of the data follows a curriculum.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curriculum: Option<bool>,
     /// Names of the data augmentations that are on.
     #[serde(default)]
@@ -49,73 +49,73 @@ pub struct ExperimentRow {
     #[serde(default)]
     pub tags: Vec<String>,
     /// Run that this one continues or was derived from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<String>,
     /// Recommendation that the run comes from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
     /// What the plan expected of it.
     #[serde(default)]
     pub expected: Vec<Expected>,
     /// Optimizer steps done (steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<i64>,
     /// Tokens seen (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<i64>,
     /// Earliest event time (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_event_time_ms: Option<i64>,
     /// Latest event time (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event_time_ms: Option<i64>,
     /// Last finite training loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_last: Option<f64>,
     /// Least training loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_min: Option<f64>,
     /// Step of the last finite training loss (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_last_step: Option<i64>,
     /// Last finite validation loss (nats per token).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_loss_last: Option<f64>,
     /// Step of the last finite validation loss (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_loss_step: Option<i64>,
     /// Last perplexity, reported or from the loss (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity_last: Option<f64>,
     /// Newest score of each evaluation task and safety metric.
     #[serde(default)]
     pub scores: Vec<Score>,
     /// Median serving latency (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p50: Option<f64>,
     /// 95th percentile of serving latency (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p95: Option<f64>,
     /// 99th percentile of serving latency (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p99: Option<f64>,
     /// Time to the first token (milliseconds).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_first_token_ms: Option<f64>,
     /// Serving throughput (tokens per second).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_tokens_per_second: Option<f64>,
     /// Peak accelerator memory (bytes).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<i64>,
     /// Power drawn by the accelerators (watts).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<f64>,
     /// Tool calls seen (count).
     #[serde(default)]
     pub tool_calls: i64,
     /// Share of tool calls that succeeded (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_success_ratio: Option<f64>,
     /// What is computed from the configuration and the telemetry.
     pub derived: Derived,
@@ -201,22 +201,22 @@ pub struct Score {
     /// Name of the metric.
     pub metric: String,
     /// The score, in the metric's unit; null when it was not finite.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// Items scored (count).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<i64>,
     /// Standard error of the score, in the metric's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// Step of the evaluated checkpoint (optimizer steps).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i64>,
     /// Tokens seen by the evaluated checkpoint (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<i64>,
     /// Whether a greater score is a better one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub higher_is_better: Option<bool>,
     /// What the score says about the model.
     #[serde(default)]
@@ -255,31 +255,31 @@ open_enum!(ScoreKind {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Derived {
     /// Training compute (floating point operations).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flops: Option<f64>,
     /// Name and version of the rule that counted the compute; empty when it was not counted.
     #[serde(default)]
     pub flops_convention: String,
     /// Tokens seen per parameter (ratio).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_parameter: Option<f64>,
     /// Tokens discounted for repetition (tokens).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_tokens: Option<f64>,
     /// Achieved share of the hardware's peak rate (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_flops_utilization: Option<f64>,
     /// Accelerator time (hours).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator_hours: Option<f64>,
     /// Cost of the accelerator time (in `currency`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
     /// Currency of the cost, ISO 4217 code.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
     /// Energy drawn by the accelerators (kilowatt hours).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_kilowatt_hours: Option<f64>,
 }
 
@@ -315,13 +315,13 @@ pub struct Cohort {
     /// Condition over the columns of the experiment rows (SQL).
     pub where_sql: String,
     /// What the cohort is for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Who made it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
     /// When it was made (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_time_ms: Option<i64>,
 }
 
@@ -359,10 +359,10 @@ pub struct ScalingFit {
     #[serde(default)]
     pub objective_kind: String,
     /// Width parameter of the objective (unit of its residual).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective_delta: Option<f64>,
     /// Objective at the minimum (unit of the objective).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective_value: Option<f64>,
     /// Evidence that the minimum was found.
     pub certificate: Certificate,
@@ -373,10 +373,10 @@ pub struct ScalingFit {
     #[serde(default)]
     pub bootstrap_converged: i32,
     /// Greatest relative residual (ratio).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual_max_relative: Option<f64>,
     /// Root mean square of the relative residuals (ratio).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual_rms_relative: Option<f64>,
     /// Runs left out of the fit and predicted.
     #[serde(default)]
@@ -400,7 +400,7 @@ pub struct ScalingFit {
     #[serde(default)]
     pub window: String,
     /// Fit that this one replaces.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_fit_id: Option<String>,
     /// Change of each parameter since the previous fit, in the parameter's unit.
     #[serde(default)]
@@ -453,28 +453,28 @@ pub struct FitParameter {
     #[serde(default)]
     pub unit: String,
     /// Estimate; null when the fit was refused.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// Standard error, in the value's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// Lower end of the confidence interval, in the value's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low: Option<f64>,
     /// Upper end of the confidence interval, in the value's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
     /// Probability that the interval is meant to cover (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<f64>,
     /// Whether the data determine the parameter.
     #[serde(default)]
     pub identified: Identified,
     /// Lower end of what the data cannot tell apart, in the value's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range_low: Option<f64>,
     /// Upper end of what the data cannot tell apart, in the value's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range_high: Option<f64>,
 }
 
@@ -509,10 +509,10 @@ pub struct Certificate {
     /// Whether the best start met the convergence test.
     pub converged: bool,
     /// Norm of the scaled gradient at the minimum (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<f64>,
     /// Condition number of the scaled curvature (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<f64>,
     /// Distinct minima, best first.
     #[serde(default)]
@@ -580,7 +580,7 @@ pub struct PlanRequest {
     /// Identity of the request.
     pub request_id: String,
     /// When it was asked (milliseconds since 1970, UTC).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_time_ms: Option<i64>,
     /// Metric to improve.
     pub objective: String,
@@ -594,7 +594,7 @@ pub struct PlanRequest {
     #[serde(default)]
     pub preference_weights: Vec<Named>,
     /// Who asked.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
 }
 
@@ -615,10 +615,10 @@ pub struct Constraint {
     /// What is bounded, unit at the end, for example `parameters_total`.
     pub name: String,
     /// Least allowed value, in the name's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low: Option<f64>,
     /// Greatest allowed value, in the name's unit.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
     /// Allowed values of a choice; empty when the bound is numeric.
     #[serde(default)]
@@ -637,7 +637,7 @@ pub struct Recommendation {
     /// Identity of the recommendation.
     pub recommendation_id: String,
     /// Request that it answers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// Append time of the newest input (milliseconds since 1970, UTC).
     pub created_append_time_ms: i64,
@@ -655,10 +655,10 @@ pub struct Recommendation {
     #[serde(default)]
     pub predicted: Vec<Expected>,
     /// Expected utility under the request's weights (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_utility: Option<f64>,
     /// Confidence in the recommendation (ratio, 0 to 1).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
     /// Why, one sentence each.
     #[serde(default)]
@@ -682,10 +682,10 @@ pub struct Recommendation {
     #[serde(default)]
     pub seed: i64,
     /// Signature over the recommendation.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
     /// Key of the signature.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
 }
 
@@ -731,7 +731,7 @@ pub struct Candidate {
     #[serde(default)]
     pub predicted: Vec<Expected>,
     /// Utility under the request's weights (dimensionless).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub utility: Option<f64>,
 }
 
@@ -748,10 +748,10 @@ pub struct EvaluationStep {
     #[serde(default)]
     pub tasks: Vec<String>,
     /// Expected cost (in `currency`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_cost: Option<f64>,
     /// Currency of the cost, ISO 4217 code.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
 }
 
@@ -778,13 +778,13 @@ pub struct Answer {
     #[serde(default)]
     pub ok: bool,
     /// Why it did not.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The result as JSON; empty when it failed.
     #[serde(default)]
     pub body: String,
     /// Processor time used (milliseconds); no longer written: an answer is a function of its ask and of nothing else.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<i64>,
 }
 

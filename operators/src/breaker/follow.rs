@@ -18,6 +18,7 @@ pub struct Followed {
     pub breaker: BreakerState,
     /// Partition and offset of the record that moved it last, where it was a record: what a decision without rows of its own cites.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<(i32, i64)>,
 }
 

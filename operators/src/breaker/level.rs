@@ -21,8 +21,10 @@ const MEDIANS_FEW: usize = 8;
 pub(super) struct LevelTrack {
     medians: Vec<f64>,
     /// The lowest level so far, in nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
     best: Option<f64>,
     /// Last step of the newest window near the best level.
+    #[serde(skip_serializing_if = "Option::is_none")]
     last_low_step: Option<i64>,
     /// Consecutive elevated windows.
     elevated: u32,

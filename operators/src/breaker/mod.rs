@@ -58,12 +58,14 @@ pub struct BreakerState {
     pub state: State,
     /// Why it is not closed; `None` (the cause) while it is.
     pub cause: Cause,
+    #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<i32>,
     /// Step of the last change; windows that began before it are no evidence for the next.
     changed_at: i64,
     /// First step of the stretch that was flat when the plateau rule last tripped.
     flat_from: f64,
     /// Level in nats that a diverged run must come back to, with the margin it was judged by.
+    #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<(f64, f64)>,
     /// Consecutive windows (plateau: evaluations) in favour of the next better state, and in favour of tripping.
     good: u32,

@@ -62,8 +62,10 @@ pub(super) struct Curve {
     doublings: u32,
     points: Vec<Point>,
     /// Windows that do not make a point yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
     partial: Option<Point>,
     /// Best progress so far: (nats per e-fold of steps, at step).
+    #[serde(skip_serializing_if = "Option::is_none")]
     best_rate: Option<(f64, f64)>,
 }
 

@@ -22,6 +22,7 @@ const REBASE_ROWS: u32 = 16;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct RowTrack {
     /// Greatest step seen; earlier rows come too late for this rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
     last_step: Option<i64>,
     /// Log-perplexities of the last good rows.
     recent: Vec<f64>,
@@ -29,6 +30,7 @@ pub(super) struct RowTrack {
     grad_norms: Vec<f64>,
     /// Consecutive rows with an exploding gradient norm.
     exploding: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stretch: Option<Stretch>,
 }
 
@@ -42,6 +44,7 @@ struct Stretch {
     excess_max: f64,
     /// (step, nats above the level) of elevated rows.
     excesses: Vec<(i64, f64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     first_input: Option<Span>,
 }
 

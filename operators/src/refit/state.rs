@@ -25,7 +25,7 @@ pub(super) struct LastFit {
 }
 
 impl Remember for Refit {
-    fn changes(&self) -> Vec<Change> {
+    fn changes(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         self.rows.changes(&mut changes);
         self.cohorts.changes(&mut changes);

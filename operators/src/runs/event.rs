@@ -66,7 +66,7 @@ impl Runs {
                 tokens: lifecycle.tokens,
                 append_time_ms: AppendTimeMs(self.wall_ms),
             };
-            let run = self.followed.entry(key, Followed::default);
+            let run = self.followed.entry(key);
             run.last = Some((at.partition, at.offset));
             follow::end(run, mark);
             self.note_end(key);
@@ -86,10 +86,7 @@ impl Runs {
             .get(key)
             .is_none_or(|run| run.windows.ordered_by != ordered_by)
         {
-            self.followed
-                .entry(key, Followed::default)
-                .windows
-                .ordered_by = ordered_by;
+            self.followed.entry(key).windows.ordered_by = ordered_by;
         }
     }
 
@@ -106,7 +103,7 @@ impl Runs {
         let plan = self.plan(key);
         let row = wire::row(at, event.attempt, &event.event_id, telemetry);
         let mut out = Vec::new();
-        let run = self.followed.entry(key, Followed::default);
+        let run = self.followed.entry(key);
         let taken = follow::row(
             run,
             &self.rules.follow,

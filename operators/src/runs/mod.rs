@@ -7,7 +7,9 @@
 
 mod agenda;
 mod event;
+mod followed;
 pub mod normalize;
+mod open_rows;
 pub mod placing;
 mod plan;
 mod rules;
@@ -22,11 +24,12 @@ pub use rules::RunsRules;
 pub use timers::Health;
 pub use wire::{row, verdict};
 
-use crate::breaker::follow::{self, Followed};
+use crate::breaker::follow;
 use crate::operator::{At, Emit, Output};
 use crate::tables::Table;
 use crate::time::AppendTimeMs;
 use cairn_avro::record::RunEvents;
+use followed::FollowedRuns;
 use normalize::RowState;
 use seen::{Seen, SeenLimits};
 use std::collections::BTreeSet;
@@ -46,7 +49,7 @@ pub struct Runs {
     rules: RunsRules,
     seen: Seen,
     rows: Table<RowState>,
-    followed: Table<Followed>,
+    followed: FollowedRuns,
     /// When an ended run is to be forgotten, by run.
     endings: Table<i64>,
     /// Rows that were let go, and when.
@@ -74,11 +77,12 @@ impl Runs {
             ids_per_run_max: rules.dedupe_ids_per_run_max,
             ..SeenLimits::default()
         };
+        let rows_max = rules.follow.rules.windows.rows_max;
         Self {
             rules,
             seen: Seen::new(limits),
             rows: Table::new("rows"),
-            followed: Table::new("followed"),
+            followed: FollowedRuns::new(rows_max),
             endings: Table::new("endings"),
             forgotten: Table::new("forgotten"),
             touched: BTreeSet::new(),
@@ -133,7 +137,7 @@ impl Runs {
         for key in open {
             let plan = self.plan(&key);
             let mut out = Vec::new();
-            let run = self.followed.entry(&key, Followed::default);
+            let run = self.followed.entry(&key);
             let (partition, offset) = run.last.unwrap_or_default();
             let at = At {
                 topic: wire::TOPIC,

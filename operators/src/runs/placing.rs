@@ -1,6 +1,6 @@
 //! Where an entry of a task's changelog lies: what a migration to another number of partitions must know.
 
-use super::{WALL_MS, seen};
+use super::{WALL_MS, open_rows, seen};
 
 /// What decides about the partition of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub fn placed<'a>(table: &str, key: &'a str) -> Result<Placed<'a>, String> {
             .split_once('|')
             .map(|(run, _)| Placed::Run(run))
             .ok_or_else(|| format!("table {table}, key {key}: not a segment of ids")),
+        open_rows::TABLE => open_rows::split(key)
+            .map(|(run, _)| Placed::Run(run))
+            .ok_or_else(|| format!("table {table}, key {key}: not a segment of rows")),
         "rows" | "followed" | "endings" | "forgotten" => Ok(Placed::Run(key)),
         "clock" if key == WALL_MS => Ok(Placed::Task),
         other => Err(format!(
@@ -54,6 +57,7 @@ mod tests {
             ("seen", "acme/r%7C1|t|12", Placed::Run("acme/r%7C1")),
             ("rows", "acme/r1", Placed::Run("acme/r1")),
             ("followed", "acme/r1", Placed::Run("acme/r1")),
+            ("window_rows", "acme/r%7C1|12", Placed::Run("acme/r%7C1")),
             ("endings", "acme/r1", Placed::Run("acme/r1")),
             ("forgotten", "acme/r1", Placed::Run("acme/r1")),
             ("clock", "wall_ms", Placed::Task),

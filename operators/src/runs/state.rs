@@ -1,6 +1,6 @@
 //! What a task of runs remembers, as the shell keeps, restores and bounds it.
 
-use super::{Runs, WALL_MS, seen};
+use super::{Runs, WALL_MS, followed, open_rows, seen};
 use crate::operator::{Change, Remember};
 use crate::time::AppendTimeMs;
 
@@ -15,7 +15,7 @@ impl Runs {
 }
 
 impl Remember for Runs {
-    fn changes(&self) -> Vec<Change> {
+    fn changes(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         self.seen.changes(&mut changes);
         self.rows.changes(&mut changes);
@@ -56,7 +56,7 @@ impl Remember for Runs {
         match table {
             seen::TABLE => self.seen.restore(key, value),
             "rows" => self.rows.restore(key, value),
-            "followed" => self.followed.restore(key, value),
+            followed::TABLE | open_rows::TABLE => self.followed.restore(table, key, value),
             "endings" => self.endings.restore(key, value),
             "forgotten" => self.forgotten.restore(key, value),
             "clock" => self.clock.restore(key, value),

@@ -4,7 +4,7 @@ use super::normalize::RowState;
 use super::seen::Class;
 use super::watch::{is_stalled, is_under_way};
 use super::{Runs, wire};
-use crate::breaker::follow::{self, Followed};
+use crate::breaker::follow;
 use crate::operator::{At, Emit, Output};
 use crate::time::{self, AppendTimeMs};
 use cairn_avro::record::{BreakerState, RunStatus};
@@ -111,7 +111,7 @@ impl Runs {
         if is_over {
             let plan = self.plan(key);
             let mut out = Vec::new();
-            let run = self.followed.entry(key, Followed::default);
+            let run = self.followed.entry(key);
             follow::tick(run, &self.rules.follow, &plan, now, &mut out);
             self.follow_up(at, key, out, None, emit);
             self.note_end(key);

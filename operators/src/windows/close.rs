@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Pending, Span};
+use super::{Closing, Kept, Pending, Span};
 use crate::theil_sen::{median, theil_sen};
 use crate::time::ClockKind;
 
@@ -89,15 +89,8 @@ impl ClosedWindow {
 /// Points of the slope inside a window; beyond it the slope is taken over medians of equal groups. 64: two thousand pairs.
 const SLOPE_POINTS_MAX: usize = 64;
 
-pub(super) fn summarise(
-    kind: ClockKind,
-    start: i64,
-    end: i64,
-    attempt: i32,
-    closed_by: ClosedBy,
-    pending: Pending,
-) -> ClosedWindow {
-    let rows = &pending.rows;
+pub(super) fn summarise(closing: &Closing, start: i64, end: i64, pending: Pending) -> ClosedWindow {
+    let rows = &pending.rows.into_sorted(closing.rows_max);
     let losses: Vec<f64> = rows.iter().filter_map(|row| row.5).collect();
     let points: Vec<(f64, f64)> = rows
         .iter()
@@ -108,8 +101,8 @@ pub(super) fn summarise(
     let least = |field: fn(&Kept) -> Option<i64>| rows.iter().filter_map(field).min();
     let most = |field: fn(&Kept) -> Option<i64>| rows.iter().filter_map(field).max();
     ClosedWindow {
-        attempt,
-        kind,
+        attempt: closing.attempt,
+        kind: closing.kind,
         start,
         end,
         n: pending.n,
@@ -131,7 +124,7 @@ pub(super) fn summarise(
         first_event_time_ms: least(|row| row.4),
         last_event_time_ms: most(|row| row.4),
         nonfinite_n: pending.nonfinite_n,
-        closed_by,
+        closed_by: closing.by,
         inputs: pending.inputs,
     }
 }

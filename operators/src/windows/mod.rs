@@ -6,10 +6,13 @@
 //! same windows. Rows are bounded by a sample that does not depend on order either (the rows with the smallest event ids).
 //! A row that comes after its window has closed is an output, with by how much it was late.
 //!
-//! Losses that are not finite are counted and enter no mean. The state is one run's; the caller keeps it, per run, in a table.
+//! Losses that are not finite are counted and enter no mean. The state is one run's; the caller keeps it, per run, in a table,
+//! and its rows in segments beside it ([`segments`]).
 
 mod close;
 mod row;
+mod rows;
+pub mod segments;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +22,8 @@ use crate::time::{self, ClockKind, RunClock, TimeSettings};
 pub use close::{ClosedBy, ClosedWindow};
 use row::{Kept, spans_merge};
 pub use row::{NumberState, Row, Span};
+use rows::Rows;
+use segments::{Segments, bit};
 
 /// How large windows are, and how much of them is remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,11 +70,17 @@ pub struct WindowsState {
     pub ordered_by: ClockKind,
     /// Windows by kind.
     kinds: BTreeMap<ClockKind, Open>,
+    /// Number of the segment that new rows go to.
+    segment: u64,
+    /// The rows as the changelog has them, or is to have them.
+    #[serde(skip)]
+    segments: Segments,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Open {
     /// Everything below this clock value is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     closed_to: Option<i64>,
     /// Rows of open windows by the window's start.
     windows: BTreeMap<i64, Pending>,
@@ -82,8 +93,9 @@ struct Pending {
     n: i64,
     /// Rows whose loss or gradient norm is not finite.
     nonfinite_n: i64,
-    /// The rows kept.
-    rows: Vec<Kept>,
+    /// The rows kept; written apart, in segments.
+    #[serde(skip)]
+    rows: Rows,
     /// Where the rows lie in the log.
     inputs: Vec<Span>,
 }
@@ -112,6 +124,8 @@ pub fn observe(
     closed: &mut Vec<ClosedWindow>,
     late: &mut Vec<LateRow>,
 ) {
+    let kept = Kept::of(row);
+    let (mut mask, before) = (0, closed.len());
     for kind in ClockKind::ALL {
         let size = settings.size(kind);
         let unused = kind == ClockKind::Tokens && state.ordered_by != ClockKind::Tokens;
@@ -133,13 +147,25 @@ pub fn observe(
         }
         let start = value.div_euclid(size).saturating_mul(size);
         let pending = open.windows.entry(start).or_default();
-        take(pending, row, value, settings.rows_max);
+        take(pending, row, kept.at(value));
+        mask |= bit(kind);
+        let closing = Closing {
+            kind,
+            size,
+            attempt: row.attempt,
+            by: ClosedBy::Watermark,
+            rows_max: settings.rows_max,
+        };
         while open.windows.len() > settings.open_max.max(1) {
-            close_first(open, kind, size, row.attempt, ClosedBy::Watermark, closed);
+            closing.first(open, closed);
         }
         if let Some(mark) = time::watermark(clock, times, kind) {
-            close_to(open, kind, size, row.attempt, mark, closed);
+            closing.up_to(open, mark, closed);
         }
+    }
+    segments::push(state, mask, kept);
+    if closed.len() > before {
+        segments::closed(state);
     }
 }
 
@@ -152,15 +178,24 @@ pub fn close_all(
     closed: &mut Vec<ClosedWindow>,
 ) {
     for (kind, open) in &mut state.kinds {
+        let closing = Closing {
+            kind: *kind,
+            size: settings.size(*kind),
+            attempt,
+            by,
+            rows_max: settings.rows_max,
+        };
         while !open.windows.is_empty() {
-            close_first(open, *kind, settings.size(*kind), attempt, by, closed);
+            closing.first(open, closed);
         }
     }
+    segments::closed(state);
 }
 
 /// Forgets the attempt's windows and what was closed, for the attempt that follows.
 pub fn begin_attempt(state: &mut WindowsState) {
     state.kinds.clear();
+    segments::begin_attempt(state);
 }
 
 /// The marks up to which windows were closed, without the windows: what is kept of a run that is over, by which a row that
@@ -182,6 +217,8 @@ pub fn closed_marks(state: &WindowsState) -> WindowsState {
     WindowsState {
         ordered_by: state.ordered_by,
         kinds,
+        segment: state.segment,
+        segments: Segments::default(),
     }
 }
 
@@ -190,55 +227,42 @@ pub fn has_open(state: &WindowsState) -> bool {
     state.kinds.values().any(|open| !open.windows.is_empty())
 }
 
-fn take(pending: &mut Pending, row: &Row, clock: i64, rows_max: usize) {
+fn take(pending: &mut Pending, row: &Row, kept: Kept) {
     pending.n = pending.n.saturating_add(1);
     pending.nonfinite_n = pending
         .nonfinite_n
         .saturating_add(i64::from(row.is_nonfinite()));
     spans_merge(&mut pending.inputs, row.source.as_ref());
-    let kept = Kept::of(row, clock);
-    let at = pending
-        .rows
-        .partition_point(|other| other.order() < kept.order());
-    pending.rows.insert(at, kept);
-    if pending.rows.len() > rows_max.max(1)
-        && let Some(greatest) =
-            (0..pending.rows.len()).max_by_key(|i| pending.rows.get(*i).map(Kept::id))
-    {
-        pending.rows.remove(greatest);
-    }
+    pending.rows.push(kept);
 }
 
-fn close_to(
-    open: &mut Open,
-    kind: ClockKind,
-    size: i64,
-    attempt: i32,
-    mark: i64,
-    closed: &mut Vec<ClosedWindow>,
-) {
-    while open
-        .windows
-        .first_key_value()
-        .is_some_and(|(start, _)| start.saturating_add(size) <= mark)
-    {
-        close_first(open, kind, size, attempt, ClosedBy::Watermark, closed);
-    }
-    let whole = mark.div_euclid(size).saturating_mul(size);
-    open.closed_to = open.closed_to.max(Some(whole));
-}
-
-fn close_first(
-    open: &mut Open,
+/// How windows of one kind are closed.
+struct Closing {
     kind: ClockKind,
     size: i64,
     attempt: i32,
     by: ClosedBy,
-    closed: &mut Vec<ClosedWindow>,
-) {
-    if let Some((start, pending)) = open.windows.pop_first() {
-        let end = start.saturating_add(size);
-        open.closed_to = open.closed_to.max(Some(end));
-        closed.push(close::summarise(kind, start, end, attempt, by, pending));
+    rows_max: usize,
+}
+
+impl Closing {
+    fn up_to(&self, open: &mut Open, mark: i64, closed: &mut Vec<ClosedWindow>) {
+        while open
+            .windows
+            .first_key_value()
+            .is_some_and(|(start, _)| start.saturating_add(self.size) <= mark)
+        {
+            self.first(open, closed);
+        }
+        let whole = mark.div_euclid(self.size).saturating_mul(self.size);
+        open.closed_to = open.closed_to.max(Some(whole));
+    }
+
+    fn first(&self, open: &mut Open, closed: &mut Vec<ClosedWindow>) {
+        if let Some((start, pending)) = open.windows.pop_first() {
+            let end = start.saturating_add(self.size);
+            open.closed_to = open.closed_to.max(Some(end));
+            closed.push(close::summarise(self, start, end, pending));
+        }
     }
 }

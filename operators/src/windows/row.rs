@@ -141,6 +141,7 @@ impl Row {
 
 /// What a window keeps of a row. A tuple, because it is written as one: field names would be most of the changelog.
 /// In order: clock value, event id, step, tokens, event time, loss, log-perplexity, gradient norm, learning rate, tokens a second.
+/// The clock value that is written is the step; each window has its own, see [`Kept::at`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Kept(
     i64,
@@ -156,11 +157,11 @@ pub(super) struct Kept(
 );
 
 impl Kept {
-    pub(super) fn of(row: &Row, clock: i64) -> Self {
+    pub(super) fn of(row: &Row) -> Self {
         let finite = |value: Option<f64>| value.filter(|v| v.is_finite());
         let grad_norm = finite(row.grad_norm).filter(|_| !row.grad_norm_is_nonfinite());
         Self(
-            clock,
+            row.step,
             row.event_id,
             row.step,
             row.tokens,
@@ -171,6 +172,22 @@ impl Kept {
             finite(row.learning_rate),
             finite(row.tokens_per_second),
         )
+    }
+
+    /// The same as a window by another clock has it.
+    pub(super) fn at(&self, clock: i64) -> Self {
+        let mut kept = self.clone();
+        kept.0 = clock;
+        kept
+    }
+
+    /// Its value of a clock.
+    pub(super) fn clock(&self, kind: ClockKind) -> Option<i64> {
+        match kind {
+            ClockKind::Step => Some(self.2),
+            ClockKind::Tokens => self.3,
+            ClockKind::EventTime => self.4,
+        }
     }
 
     /// Where the row stands in its window.

@@ -6,6 +6,7 @@
 //! - [`Start`]: from where on outputs are written.
 //! - `lane`: one task: its cuts, its inputs at them, what comes out.
 //! - `spine`: one partition of an output topic: the originals in their order, each with what was recomputed for it.
+//! - `writers`: which records are recomputed, `sameness`: when two are the same.
 //! - `pairing`: which recomputed record is which original's.
 //! - `difference`: what differs between two records, in words.
 //! - `cursor`: a partition read in order, some records ahead.
@@ -22,9 +23,11 @@ mod cursor;
 mod difference;
 mod lane;
 mod pairing;
+mod sameness;
 mod spine;
 mod start;
 mod target;
+mod writers;
 
 pub use difference::Difference;
 pub use start::{Start, StartError};
@@ -44,12 +47,13 @@ use cursor::{Cursor, Source};
 
 use lane::{Lane, Lanes, PassedOver};
 use sha2::{Digest, Sha256};
-use spine::{Spine, Writer};
+use spine::Spine;
 use start::Boundaries;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use target::Target;
+use writers::Writer;
 
 /// What is to be replayed.
 pub struct Request {
@@ -239,7 +243,7 @@ impl Played {
         topics: &BTreeMap<String, TopicState>,
         source: &mut Source,
     ) -> Result<Self, Trouble> {
-        let writers: Vec<(&str, Writer)> = spine::writers(kinds)
+        let writers: Vec<(&str, Writer)> = writers::writers(kinds)
             .into_iter()
             .filter(|(topic, _)| topics.contains_key(*topic))
             .collect();
@@ -454,7 +458,7 @@ fn passed_over(
             let Ok(letter) = decoder.avro::<DeadLetter>(&record) else {
                 continue;
             };
-            if letter.class == spine::CORE_PANIC
+            if letter.class == writers::CORE_PANIC
                 && kinds.iter().any(|kind| kind.name == letter.operator)
                 && let Some(place) = letter.source
             {

@@ -7,45 +7,13 @@
 use super::Trouble;
 use super::cursor::{Cursor, Source, size};
 use super::pairing::{Digest, Pairing, Verdict};
+use super::sameness::{digest, identity};
+use super::writers::Writer;
 use crate::runtime::decode::Decoder;
-use crate::runtime::task::Kind;
 use cairn_avro::record::DeadLetter;
-use cairn_avro::{codec, frame};
-use cairn_bus::{Headers, Outgoing, Record};
+use cairn_bus::{Outgoing, Record};
 use sha2::{Digest as _, Sha256};
 use std::collections::VecDeque;
-use std::sync::Arc;
-
-/// Class of the dead letters of records that made a core panic: they are inputs of a replay, which passes them over, too.
-pub(super) const CORE_PANIC: &str = "core_panic";
-
-/// Which records of a topic are recomputed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Writer {
-    /// All.
-    All,
-    /// Dead letters of these operators.
-    DeadLetters(Vec<&'static str>),
-    /// Telegrams of these streams.
-    Telegrams(Vec<&'static str>),
-}
-
-/// The topics that these kinds write, ticks, cuts and changelogs left out.
-pub(super) fn writers(kinds: &[Arc<Kind>]) -> Vec<(&'static str, Writer)> {
-    let names: Vec<&'static str> = kinds.iter().map(|kind| kind.name).collect();
-    let written = cairn_topics::catalogue().iter().filter_map(|topic| {
-        let writer = match topic.name {
-            "deadletter" => Writer::DeadLetters(names.clone()),
-            "cockpit.telegrams" => Writer::Telegrams(names.clone()),
-            // refit is the only kind that asks
-            "answers" if names.contains(&"refit") => Writer::All,
-            _ if names.contains(&topic.owner) => Writer::All,
-            _ => return None,
-        };
-        Some((topic.name, writer))
-    });
-    written.collect()
-}
 
 /// A record that was recomputed.
 #[derive(Clone, Debug)]
@@ -225,7 +193,7 @@ impl Spine {
             "deadletter" => decoder.avro::<DeadLetter>(&record).ok(),
             _ => None,
         };
-        if !self.is_recomputed(&record, letter.as_ref()) {
+        if !self.writer.writes(&record, letter.as_ref()) {
             return Ok(true);
         }
         let identity = identity(
@@ -246,24 +214,6 @@ impl Spine {
         let verdicts = self.pairing.original(identity, digest, number);
         self.judge(verdicts)?;
         Ok(true)
-    }
-
-    fn is_recomputed(&self, record: &Record, letter: Option<&DeadLetter>) -> bool {
-        match &self.writer {
-            Writer::All => true,
-            Writer::DeadLetters(operators) => letter.is_none_or(|letter| {
-                // what the pipeline passed over is passed over here, and said nothing of
-                letter.class != CORE_PANIC && operators.contains(&letter.operator.as_str())
-            }),
-            Writer::Telegrams(streams) => {
-                // guards tell of the moment, not of the input
-                if telegram(record.value.as_deref(), "kind").as_deref() == Some("guard") {
-                    return false;
-                }
-                let stream = telegram(record.value.as_deref(), "stream");
-                stream.is_none_or(|stream| streams.contains(&stream.as_str()))
-            }
-        }
     }
 
     fn judge(&mut self, verdicts: Vec<Verdict<Recomputed>>) -> Result<(), Trouble> {
@@ -474,68 +424,4 @@ fn written(record: Record) -> Outgoing {
         value: record.value,
         headers: record.headers,
     }
-}
-
-/// What tells the records of a partition apart: the key, of telegrams (whose key is the tenant) their own id.
-fn identity(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
-    match topic {
-        "cockpit.telegrams" => telegram(value, "telegram_id").map(String::into_bytes),
-        _ => None,
-    }
-    .unwrap_or_else(|| key.unwrap_or_default().to_vec())
-}
-
-fn telegram(value: Option<&[u8]>, member: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(value?).ok()?;
-    value.get(member)?.as_str().map(str::to_owned)
-}
-
-/// SHA-256 of key, value and headers; a dead letter's without its seal, which is drawn anew each time: what was sealed is
-/// there by its digest.
-fn digest(
-    topic: &str,
-    key: &Option<Vec<u8>>,
-    value: Option<&[u8]>,
-    headers: &Headers,
-    letter: Option<DeadLetter>,
-) -> Digest {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: Option<&[u8]>| match bytes {
-        None => hash.update(u64::MAX.to_be_bytes()),
-        Some(bytes) => {
-            hash.update((bytes.len() as u64).to_be_bytes());
-            hash.update(bytes);
-        }
-    };
-    part(key.as_deref());
-    match value {
-        Some(value) if topic == "deadletter" => part(Some(&unsealed(value, letter))),
-        value => part(value),
-    }
-    for (name, value) in headers {
-        part(Some(name.as_bytes()));
-        part(Some(value));
-    }
-    hash.finalize().into()
-}
-
-/// A dead letter's bytes with an empty seal.
-fn unsealed(value: &[u8], letter: Option<DeadLetter>) -> Vec<u8> {
-    let letter = letter.or_else(|| {
-        let frame = frame::split(value).ok()?;
-        codec::decode::<DeadLetter>(frame.body).ok()
-    });
-    let Some(letter) = letter else {
-        return value.to_vec();
-    };
-    let letter = DeadLetter {
-        sealed: Vec::new(),
-        sealed_recipient: String::new(),
-        ..letter
-    };
-    let mut bytes = value.get(..5).unwrap_or_default().to_vec();
-    if codec::encode(&letter, &mut bytes).is_err() {
-        return value.to_vec();
-    }
-    bytes
 }

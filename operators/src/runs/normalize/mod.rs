@@ -38,29 +38,37 @@ pub struct RowState {
     #[serde(default)]
     reached: Reached,
     /// (attempt, step) that `loss_last` comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     loss_at: Option<(i32, i64)>,
     /// (attempt, step) that `validation_loss_last` comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     validation_at: Option<(i32, i64)>,
     /// (attempt, time) that the latencies come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     runtime_at: Option<(i32, i64)>,
     /// Tool calls that succeeded.
     tool_successes: i64,
     /// Attempt of the newest end, and whether it finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<(i32, bool)>,
     /// Tokens a second of the greatest step, for the utilisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
     tokens_per_second: Option<f64>,
     /// True while an open breaker's trouble is counted among the divergences.
     #[serde(default)]
     diverged: bool,
     /// (attempt, step) that `tokens_per_second` comes from.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     speed_at: Option<(i32, i64)>,
 }
 
 /// Attempts that measures are of, each where it was measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Reached {
+    #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<i32>,
 }
 

@@ -1,0 +1,143 @@
+"""A steady load on the whole chain on Kafka, and how long a diverging step takes to its telegram meanwhile.
+
+    python benchmark/chain/sustained.py --cairn BINARY --work DIR [--rate 20000] [--seconds 600] [--probes-per-s 10] [--burst-rows N]
+
+Load and probes come from processes of their own. A probe is a run whose loss is NaN at its first step; its time goes from `produce` to the moment when a
+read-committed consumer of `cockpit.telegrams` has it: two hops, their commits, and both clients. With --burst-rows so many rows more are
+sent as fast as they go in the middle. Prints one JSON object.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import threading
+import time
+
+import stage
+
+RUNS = 512
+
+
+def row(run, step, now_ms, loss):
+    return {"run_id": run, "step": step, "event_time_ms": now_ms, "tokens": step * 4096, "loss": loss, "learning_rate": 3e-4, "grad_norm": 0.7}
+
+
+def load(bootstrap, registry, rate, seconds, burst_rows, report):
+    """The steady rate, from the scheduled time of each row; the burst from its middle on."""
+    encode, out = stage.Rows(registry), stage.producer(bootstrap)
+    begun, sent, burst_left, steps = time.time(), 0, burst_rows, [0] * RUNS
+    while (passed := time.time() - begun) < seconds:
+        due = int(rate * passed) - sent
+        if burst_left and passed > seconds / 2:
+            due += min(burst_left, 20_000)
+            burst_left -= min(burst_left, 20_000)
+            sent -= min(due, 20_000)
+        for _ in range(due):
+            run = sent % RUNS
+            steps[run] += 1
+            name = f"steady-{run:03}"
+            value = encode(row(name, steps[run], int(time.time() * 1000), 3.0 + 4.0 / (steps[run] + 10)))
+            while True:
+                try:
+                    out.produce(stage.TOPIC, value, name.encode())
+                    break
+                except BufferError:
+                    out.poll(0.05)
+            sent += 1
+        out.poll(0)
+        time.sleep(0.005)
+    out.flush(120)
+    report.put({"rows": sum(steps), "seconds": time.time() - begun})
+
+
+def probe(bootstrap, registry, rate, seconds, report):
+    """Sends the probes and waits for their telegrams."""
+    from confluent_kafka import Consumer
+
+    encode, out = stage.Rows(registry), stage.producer(bootstrap)
+    sent, seen = {}, {}
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "probe", "auto.offset.reset": "latest", "isolation.level": "read_committed",
+                         "fetch.wait.max.ms": 10, "enable.auto.commit": False})
+    assigned = threading.Event()
+    consumer.subscribe(["cockpit.telegrams"], on_assign=lambda *_: assigned.set())
+
+    def watch():
+        while len(seen) < len(sent) or not done.is_set() or time.time() < deadline[0]:
+            message = consumer.poll(0.1)
+            if message is None or message.error():
+                continue
+            run = message.value().partition(b"probe-")[2][:6]
+            if run and run not in seen:
+                seen[run] = time.time()
+            if done.is_set() and len(seen) >= len(sent):
+                return
+
+    done, deadline = threading.Event(), [0.0]
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assigned.wait(30)
+    time.sleep(1.0)
+    begun = time.time()
+    for number in range(int(rate * seconds)):
+        while (ahead := begun + number / rate - time.time()) > 0:
+            out.poll(min(ahead, 0.01))
+        name = f"probe-{number:06}"
+        sent[name[6:].encode()] = time.time()
+        out.produce(stage.TOPIC, encode(row(name, 1, int(time.time() * 1000), float("nan"))), name.encode())
+        out.poll(0)
+    out.flush(60)
+    deadline[0] = time.time() + 60
+    done.set()
+    watcher.join(120)
+    report.put({"sent": len(sent), "seconds": [seen[run] - at for run, at in sent.items() if run in seen]})
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cairn", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--rate", type=float, default=20_000)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--probes-per-s", type=float, default=10)
+    parser.add_argument("--burst-rows", type=int, default=0)
+    arguments = parser.parse_args()
+    place = stage.Stage(arguments.work, arguments.cairn)
+    try:
+        place.start()
+        rows, probes = multiprocessing.Queue(), multiprocessing.Queue()
+        workers = [multiprocessing.Process(target=probe, args=(place.bootstrap, place.registry, arguments.probes_per_s, arguments.seconds, probes))]
+        if arguments.rate or arguments.burst_rows:
+            workers.append(multiprocessing.Process(
+                target=load, args=(place.bootstrap, place.registry, arguments.rate, arguments.seconds, arguments.burst_rows, rows)))
+        cpu, broker_cpu, begun = stage.cpu_s(place.process.pid), stage.cpu_s(place.broker_pid), time.monotonic()
+        for worker in workers:
+            worker.start()
+        memory, load_average = [], []
+        while any(worker.is_alive() for worker in workers):
+            memory.append(round(stage.memory_mib(place.process.pid)[0]))
+            load_average.append(os.getloadavg()[0])
+            if probes.qsize() or not workers[0].is_alive():
+                break
+            time.sleep(1.0)
+        told = probes.get(timeout=300)
+        fed = rows.get(timeout=300) if len(workers) > 1 else {"rows": 0, "seconds": 0.0}
+        place.wait_until_caught_up()
+        took = time.monotonic() - begun
+        cpu, broker_cpu = stage.cpu_s(place.process.pid) - cpu, stage.cpu_s(place.broker_pid) - broker_cpu
+        seconds = told["seconds"]
+        minute = max(1, len(memory) // 12)
+        print(json.dumps({
+            "rate": arguments.rate, "rows": fed["rows"], "feeding_s": round(fed["seconds"], 1), "caught_up_after_s": round(took, 1),
+            "cpu_s_per_million": round(cpu / max(fed["rows"], 1) * 1e6, 2), "broker_cpu_s_per_million": round(broker_cpu / max(fed["rows"], 1) * 1e6, 2),
+            "cores": round(cpu / took, 2), "probes": told["sent"], "seen": len(seconds),
+            **{name: round(stage.quantile(seconds, q) * 1000) for name, q in (("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999), ("max_ms", 1.0))},
+            "memory_mib": memory[::minute], "memory_peak_mib": round(stage.memory_mib(place.process.pid)[1]),
+            "load_average": round(max(load_average), 1),
+        }))
+    finally:
+        place.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+//! What is followed of each run: clock, windows and breaker in one entry, the rows of its open windows in segments beside it.
+
+use super::open_rows::{self, OpenRows};
+use crate::breaker::follow::Followed;
+use crate::operator::Change;
+use crate::tables::Table;
+use crate::windows::segments;
+use std::collections::BTreeSet;
+
+/// Name of the table of entries in the changelog.
+pub(super) const TABLE: &str = "followed";
+
+/// The runs of one task.
+pub(super) struct FollowedRuns {
+    entries: Table<Followed>,
+    open_rows: OpenRows,
+    /// Rows that a window keeps.
+    rows_max: usize,
+}
+
+impl FollowedRuns {
+    pub(super) fn new(rows_max: usize) -> Self {
+        Self {
+            entries: Table::new(TABLE),
+            open_rows: OpenRows::default(),
+            rows_max,
+        }
+    }
+
+    /// What is followed of a run; after a restore without the rows of its windows.
+    pub(super) fn get(&self, key: &str) -> Option<&Followed> {
+        self.entries.get(key)
+    }
+
+    /// The same with all its rows, to be changed; made where there is nothing.
+    pub(super) fn entry(&mut self, key: &str) -> &mut Followed {
+        let (open_rows, rows_max) = (&mut self.open_rows, self.rows_max);
+        self.entries.amend(key, |run| {
+            for (number, segment) in open_rows.take_packed(key).into_iter().flatten() {
+                // its bytes were checked as they were restored
+                drop(segments::weave(&mut run.windows, number, &segment));
+            }
+            segments::settle(&mut run.windows, rows_max);
+        });
+        self.entries.entry(key, Followed::default)
+    }
+
+    pub(super) fn put(&mut self, key: &str, run: Followed) {
+        self.entries.put(key, run);
+    }
+
+    pub(super) fn remove(&mut self, key: &str) {
+        self.entries.remove(key);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Followed)> {
+        self.entries.iter()
+    }
+
+    /// The batch's changes: the rows that it has brought are written, segments of which no window is open are deleted.
+    pub(super) fn changes(&mut self, changes: &mut Vec<Change>) {
+        for (key, run) in self.entries.changed_mut() {
+            let Some(run) = run else {
+                self.open_rows.keep_only(key, &BTreeSet::new());
+                continue;
+            };
+            for (number, segment) in segments::unwritten(&mut run.windows) {
+                self.open_rows.put(key, number, segment);
+            }
+            if let Some(needed) = segments::needed(&mut run.windows) {
+                self.open_rows.keep_only(key, &needed);
+            }
+        }
+        self.entries.changes(changes);
+        self.open_rows.changes(changes);
+    }
+
+    pub(super) fn merge(&mut self) {
+        self.entries.merge();
+        self.open_rows.merge();
+    }
+
+    pub(super) fn discard(&mut self) {
+        self.entries.discard();
+        self.open_rows.discard();
+    }
+
+    /// Takes one entry of one of the two tables.
+    pub(super) fn restore(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<(), String> {
+        if table == open_rows::TABLE {
+            self.open_rows.restore(key, value)
+        } else {
+            self.entries.restore(key, value)
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.entries.bytes() + self.open_rows.bytes()
+    }
+}
