@@ -19,7 +19,7 @@ METRIC = "forbidden_ratio"
 
 
 def rows(run_id, begin_ms):
-    """A run of as many steps, and its end."""
+    """A run of as many steps."""
     out = [{"topic": "runs.config", "value": {"run_id": run_id, "event_time_ms": begin_ms}}]
     for step in range(LETTERS):
         value = {"run_id": run_id, "step": step, "loss": 2.0 + 1.0 / (1 + step), "event_time_ms": begin_ms + 100 * step, "metrics": {METRIC: 0.5}}
@@ -87,6 +87,9 @@ def replayed(arguments, stage_of, dice):
         wait_until("the rows", 240, lambda: flow.revive() or len({
             (record.value["run_id"], event["payload"]["step"]) for record in flow.topics.read("runs.events") for event in record.value["events"]
             if event["topic"] == "telemetry.training"}) >= 2 * LETTERS, 2.0)
+        # the last windows close with their run
+        for run_id in runs:
+            send(stage.broker, [{"topic": "runs.lifecycle", "value": {"run_id": run_id, "state": "finished", "step": LETTERS - 1}}])
         time.sleep(2.0)
         if flow.stop(0) != 0:
             told.findings.append("the pipeline did not leave at SIGTERM with 0")

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// rdkafka's `flush`, which its `commit_transaction` begins with, sleeps in steps of 100 ms; so deliveries are waited for
 /// here, in steps of this.
-const STEP: Duration = Duration::from_millis(1);
+const STEP: Duration = Duration::from_micros(500);
 /// After so many records their delivery reports are served.
 const SERVE_EVERY: u32 = 1_024;
 /// What each call of a commit has at least, however much of the deadline is gone: a broker that answers slowly may still answer.
@@ -133,7 +133,8 @@ impl Transactions {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
                     if Instant::now() < deadline =>
                 {
-                    self.producer.poll(STEP);
+                    self.serve();
+                    std::thread::sleep(STEP);
                     record = back;
                 }
                 Err((error, _)) => {
@@ -287,7 +288,23 @@ impl Transactions {
             && Instant::now() < deadline
             && !self.producer.context().is_broken()
         {
-            self.producer.poll(STEP);
+            self.serve();
+            if self.producer.in_flight_count() > 0 {
+                std::thread::sleep(STEP);
+            }
+        }
+    }
+
+    /// Takes the delivery reports that are there. Never with a patience: rdkafka 0.39 cuts what is left of it to whole
+    /// milliseconds and so turns round and round through its last one.
+    fn serve(&self) {
+        let mut left = self.producer.in_flight_count();
+        while left > 0 {
+            self.producer.poll(Duration::ZERO);
+            let before = std::mem::replace(&mut left, self.producer.in_flight_count());
+            if left >= before {
+                return;
+            }
         }
     }
 
