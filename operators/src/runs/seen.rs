@@ -40,7 +40,7 @@ impl Class {
 pub struct SeenLimits {
     /// Most ids kept for a run and class; the oldest segment goes first. A duplicate older than that is late, not new.
     pub ids_per_run_max: usize,
-    /// A segment this long is never rewritten: bounds what a batch writes for a run to 4 KiB beyond its own ids.
+    /// A segment this long is never rewritten: bounds what a batch writes for a run to 1 KiB beyond its own ids.
     pub segment_ids_max: usize,
 }
 
@@ -48,7 +48,7 @@ impl Default for SeenLimits {
     fn default() -> Self {
         Self {
             ids_per_run_max: 65_536,
-            segment_ids_max: 256,
+            segment_ids_max: 64,
         }
     }
 }
@@ -253,10 +253,16 @@ impl Seen {
         };
         match run.segments.binary_search_by_key(&number, |(n, _)| *n) {
             Ok(place) => {
-                for id in &run.segments[place].1 {
-                    run.ids.remove(id);
+                let before = &run.segments[place].1;
+                // a segment grows at its end, and is not what it was only where its run was forgotten
+                if let Some(new) = fresh.strip_prefix(before.as_slice()) {
+                    run.ids.extend(new);
+                } else {
+                    for id in before {
+                        run.ids.remove(id);
+                    }
+                    run.ids.extend(&fresh);
                 }
-                run.ids.extend(&fresh);
                 if fresh.is_empty() {
                     run.segments.remove(place);
                 } else {
