@@ -14,6 +14,8 @@ use cairn_bus::{Cleanup, Membership, Outgoing, Record, TopicSpec};
 use cairn_operators::operator::{Emit as CoreEmit, Remember};
 use std::time::Duration;
 
+mod waits;
+
 struct Bench {
     _dir: tempfile::TempDir,
     config: Config,
@@ -88,6 +90,15 @@ impl Bench {
     }
 
     fn send(&self, topic: &str, values: &[&str]) {
+        let values = values.iter().map(|value| value.as_bytes().to_vec());
+        self.send_all(topic, values.collect());
+    }
+
+    fn send_bytes(&self, topic: &str, value: Vec<u8>) {
+        self.send_all(topic, vec![value]);
+    }
+
+    fn send_all(&self, topic: &str, values: Vec<Vec<u8>>) {
         let mut session = self
             .place
             .log
@@ -105,7 +116,7 @@ impl Bench {
                     topic: topic.into(),
                     partition: 0,
                     key: None,
-                    value: Some(value.as_bytes().to_vec()),
+                    value: Some(value),
                     headers: Vec::new(),
                 })
                 .unwrap();
