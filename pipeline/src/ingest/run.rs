@@ -160,6 +160,7 @@ impl Ingest<'_> {
         let setup = Setup {
             run_id: run_id.clone(),
             run_id_given: options.run_id.is_some(),
+            stem: stem(&found.name),
             attempt: options.attempt,
             batch_tokens: training.and_then(|training| training.batch_tokens),
             sequence_tokens: length.or(model.and_then(|model| model.context_length_tokens)),

@@ -118,6 +118,7 @@ fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 /// The name of the run that a file is about, when nothing else says it: the file's name without what says how it is stored.
+/// Where every run's file has the same name, it is that of the folder.
 #[must_use]
 pub fn stem(name: &str) -> String {
     if name == "-" {
@@ -138,6 +139,12 @@ pub fn stem(name: &str) -> String {
             stem.truncate(shorter.len());
         }
     }
+    // HELM writes `runs/<suite>/<run>/stats.json`
+    if matches!(stem.as_str(), "stats" | "run_spec")
+        && let Some(folder) = Path::new(name).parent().and_then(Path::file_name)
+    {
+        return folder.to_string_lossy().into_owned();
+    }
     stem
 }
 
@@ -151,6 +158,11 @@ mod tests {
         assert_eq!(of("/a/run-7.jsonl.gz"), "run-7");
         assert_eq!(of("muon_gpt2-124m_eb5659d0.txt"), "muon_gpt2-124m_eb5659d0");
         assert_eq!(of("v1.2"), "v1.2");
+        assert_eq!(
+            of("runs/v1/boolq:model=openai_gpt2/stats.json"),
+            "boolq:model=openai_gpt2"
+        );
+        assert_eq!(of("stats.json"), "stats");
         assert_eq!(of("-"), "stdin");
     }
 }

@@ -36,7 +36,7 @@ impl Format for Contract {
                 continue;
             };
             // one line that holds a whole trainer state, or rows of something else
-            if row.contains_key("log_history") {
+            if row.contains_key("log_history") || super::evals::is_its_line(&row) {
                 continue;
             }
             if row.contains_key("run_id") {

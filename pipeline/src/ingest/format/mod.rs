@@ -9,14 +9,18 @@
 //! *is* of the format and cannot be read is a reject with a reason. A loss that is not finite is evidence, never a reject.
 
 mod contract;
+mod evals;
 mod llmc;
 pub mod mapped;
 mod megatron;
 mod nanogpt;
+mod outline;
 mod text;
 mod trainer_state;
 mod whole;
 
+#[cfg(test)]
+mod confusion;
 #[cfg(test)]
 mod tests;
 
@@ -166,6 +170,8 @@ pub struct Setup {
     pub run_id: String,
     /// True where the user named it, false where it is the file's name.
     pub run_id_given: bool,
+    /// The file's name without what tells its kind (see [`super::source::stem`]), whatever the user named the run.
+    pub stem: String,
     /// First attempt; a log that goes back counts on from here.
     pub attempt: i32,
     /// Tokens of one optimizer step, where the user said so.
@@ -275,12 +281,18 @@ pub trait Format: Sync {
 }
 
 /// Every format, in the order in which `--format` lists them.
-pub const FORMATS: [&dyn Format; 8] = [
+pub const FORMATS: [&dyn Format; 14] = [
     &contract::Contract,
     &megatron::Megatron,
     &nanogpt::NanoGpt,
     &llmc::LlmC,
     &trainer_state::TrainerState,
+    &evals::LmEval,
+    &evals::Helm,
+    &evals::OpenAiEvals,
+    &evals::TauBench,
+    &evals::HarmBench,
+    &evals::JailbreakBench,
     &mapped::MappedCsv,
     &mapped::MappedJsonl,
     &mapped::MappedJson,

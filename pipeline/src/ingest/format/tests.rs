@@ -44,7 +44,7 @@ pub(super) fn read(name: &str, text: &[u8], setup: &Setup) -> Out {
     out
 }
 
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     Setup {
         run_id: "r".into(),
         ..Setup::default()
@@ -61,7 +61,7 @@ pub(super) fn training(out: &Out) -> Vec<&TrainingTelemetry> {
         .collect()
 }
 
-fn evaluations(out: &Out) -> Vec<&EvalResult> {
+pub(super) fn evaluations(out: &Out) -> Vec<&EvalResult> {
     out.events
         .iter()
         .filter_map(|event| match &event.payload {
@@ -92,7 +92,7 @@ const TRAINER: &str = r#"{ "best_metric": null, "epoch": 1.0, "global_step": 2, 
   {"epoch": 0.5, "grad_norm": NaN, "learning_rate": 1e-05, "loss": 1.5, "step": 1},
   {"epoch": 1.0, "eval_loss": 1.25, "eval_accuracy": 0.5, "eval_runtime": 2.0, "eval_samples_per_second": 50.0, "step": 2} ] }
 "#;
-const SAMPLES: [(&str, &str); 6] = [
+pub(super) const SAMPLES: [(&str, &str); 6] = [
     ("jsonl", CONTRACT),
     ("megatron", MEGATRON),
     ("nanogpt", NANOGPT),

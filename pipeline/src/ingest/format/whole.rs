@@ -5,7 +5,9 @@
 //! in the file.
 
 use super::{Piece, Position};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::fmt;
 
 /// Puts bare `NaN`, `Infinity` and `-Infinity` into quotes. Returns nothing where there are none.
 pub(super) fn quoted_numbers(text: &[u8]) -> Option<Vec<u8>> {
@@ -43,14 +45,44 @@ pub(super) fn quoted_numbers(text: &[u8]) -> Option<Vec<u8>> {
 ///
 /// `entries` must borrow from `text`. Positions are those in `original`, from which `text` was repaired.
 pub(super) fn pieces(original: &[u8], text: &[u8], entries: &[&RawValue]) -> Vec<Piece> {
+    spans(
+        original,
+        text,
+        entries.iter().map(|entry| span(text, entry)),
+    )
+}
+
+/// Where the members of objects of a document stand, each from its name to the end of its value; see [`pieces`].
+pub(super) fn member_pieces(
+    original: &[u8],
+    text: &[u8],
+    members: &[(&RawValue, &RawValue)],
+) -> Vec<Piece> {
+    let mut places: Vec<_> = members
+        .iter()
+        .map(|(name, value)| (span(text, name).0, span(text, value).1))
+        .collect();
+    places.sort_unstable();
+    spans(original, text, places.into_iter())
+}
+
+/// First byte of a part of `text`, and the byte behind its last.
+fn span(text: &[u8], part: &RawValue) -> (usize, usize) {
+    let start = part.get().as_ptr() as usize - text.as_ptr() as usize;
+    (start, start + part.get().len())
+}
+
+/// Places of ascending spans of `text`.
+pub(super) fn spans(
+    original: &[u8],
+    text: &[u8],
+    spans: impl Iterator<Item = (usize, usize)>,
+) -> Vec<Piece> {
     let mut line = 1;
     // walks both texts at once: quotes that the repair put in are skipped in `text`
     let (mut here, mut there) = (0, 0);
-    entries
-        .iter()
-        .map(|entry| {
-            let start = entry.get().as_ptr() as usize - text.as_ptr() as usize;
-            let end = start + entry.get().len();
+    spans
+        .map(|(start, end)| {
             if original.len() == text.len() {
                 line += count_lines(&original[here..start]);
                 (here, there) = (start, start);
@@ -81,6 +113,32 @@ fn count_lines(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
+/// The members of an object, in the order of the document, as they stand there.
+#[derive(Debug, Default)]
+pub(super) struct Members<'a>(pub(super) Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Vec<(&'de RawValue, &'de RawValue)>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Collect).map(Members)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +165,27 @@ mod tests {
             [(2, 3), (3, 15)]
         );
         assert_eq!(&text[pieces[0].start..pieces[0].end], b"{\"a\":\"NaN\"}");
+    }
+
+    #[test]
+    fn members_stand_from_their_name_to_their_value() {
+        let original = b"{\n \"a\" : {\"x\":NaN},\n \"b\\u0041\": 2}";
+        let text = quoted_numbers(original).expect("there is one");
+        let members: Members<'_> = serde_json::from_slice(&text).expect("it is JSON now");
+        let pieces = member_pieces(original, &text, &members.0);
+        let shown: Vec<_> = pieces
+            .iter()
+            .map(|p| {
+                let shown = String::from_utf8_lossy(&text[p.start..p.end]).into_owned();
+                (p.position.line, p.position.byte, shown)
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (2, 3, r#""a" : {"x":"NaN"}"#.to_owned()),
+                (3, 21, r#""b\u0041": 2"#.to_owned())
+            ]
+        );
     }
 }
