@@ -151,6 +151,10 @@ pub(crate) fn record(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Record 
     }
 }
 
+/// What to do about a transaction that nobody will ever end.
+pub(crate) const UNDECIDED_FOR_LONG: &str = "if this outlasts the transactions' time-out, a broker that was killed has lost \
+     the markers of a transaction: see \"A transaction that never ends\" in docs/kafka.md";
+
 /// A consumer that belongs to nobody and reads where it is sent.
 pub(crate) struct Looker {
     consumer: BaseConsumer<Events>,
@@ -246,7 +250,7 @@ impl Looker {
         while only(self.ends.stable(one)?) < end {
             if Instant::now() >= deadline {
                 return Err(Fault::Unreachable(format!(
-                    "{part}: a transaction has been undecided for {} ms; the broker ends it after its own time-out",
+                    "{part}: a transaction has been undecided for {} ms; the broker ends it after its own time-out; {UNDECIDED_FOR_LONG}",
                     undecided.as_millis()
                 )));
             }

@@ -318,7 +318,12 @@ impl Member {
         let found = self
             .consumer()?
             .committed_offsets(wanted, timeout)
-            .map_err(|error| faults::of_call(&doing, &error))?;
+            .map_err(|error| match faults::of_call(&doing, &error) {
+                Fault::Unreachable(text) => {
+                    Fault::Unreachable(format!("{text}; {}", ends::UNDECIDED_FOR_LONG))
+                }
+                fault => fault,
+            })?;
         let mut offsets = Offsets::new();
         for part in parts {
             let Some(element) = found.find_partition(&part.topic, part.partition) else {
