@@ -214,6 +214,80 @@ fn a_trainer_state_written_anew_adds_what_is_new() {
     assert_eq!(bench.ingest(&[&file]).accepted, 0);
 }
 
+/// A record of an event file: `loss` at a step, as TensorBoard frames it.
+fn event(step: u8) -> Vec<u8> {
+    let check = |bytes: &[u8]| {
+        let crc = !bytes.iter().fold(!0u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))
+            })
+        });
+        crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+    };
+    let value = [&b"\x0a\x04loss\x15"[..], &2.5f32.to_le_bytes()].concat();
+    let data = [
+        &[0x10, step, 0x2a, value.len() as u8 + 2][..],
+        &[0x0a, value.len() as u8],
+        &value,
+    ]
+    .concat();
+    let length = (data.len() as u64).to_le_bytes();
+    [&length[..], &check(&length), &data, &check(&data)].concat()
+}
+
+#[test]
+fn an_event_file_that_grows_adds_its_tail() {
+    let records: Vec<Vec<u8>> = (0..40).map(event).collect();
+    let whole = records.concat();
+    let mut bench = Bench::new();
+    bench.options.format = Some("tensorboard".into());
+    bench.options.limits = Limits {
+        batch_records: 7,
+        ..Limits::default()
+    };
+    // its writer was killed in the middle of a record
+    let file = bench.file(
+        "events.out.tfevents.17",
+        &whole[..records[0].len() * 25 + 9],
+    );
+    let torn = bench.ingest(&[&file]);
+    assert_eq!(
+        (torn.accepted, torn.rejected, torn.errors["truncated"]),
+        (25, 1, 1)
+    );
+    assert_eq!(bench.ingest(&[&file]).accepted, 0);
+    bench.file("events.out.tfevents.17", &whole);
+    let grown = bench.ingest(&[&file]);
+    assert_eq!((grown.accepted, grown.rejected), (15, 0));
+    assert_eq!(bench.steps(), (0..40).collect::<Vec<_>>());
+    assert_eq!(bench.ingest(&[&file]).accepted, 0);
+}
+
+#[test]
+fn metrics_of_a_run_may_have_the_same_lines() {
+    let bench = Bench::new();
+    let lines = "1700000000123 0.5 1\n1700000001123 0.25 2\n";
+    let one = bench.file("abc/metrics/lr_group0", lines);
+    let other = bench.file("abc/metrics/lr_group1", lines);
+    let first = bench.ingest(&[&one]);
+    assert_eq!((first.accepted, first.runs), (2, vec!["abc".to_owned()]));
+    assert_eq!(bench.ingest(&[&other]).accepted, 2);
+    assert_eq!(bench.ingest(&[&one]).accepted, 0);
+    assert_eq!(bench.ingest(&[&other]).duplicate, 2);
+}
+
+#[test]
+fn a_table_may_end_without_a_line_end() {
+    let bench = Bench::new();
+    let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.68,374,44\n2023-11-16 18:15:50.99,396,109";
+    let file = bench.file("trace.csv", text);
+    let first = bench.ingest(&[&file]);
+    assert_eq!((first.accepted, first.rejected), (2, 0));
+    let again = bench.ingest(&[&file]);
+    assert_eq!((again.accepted, again.duplicate), (0, 2));
+    assert_eq!(bench.raw("telemetry.runtime").len(), 2);
+}
+
 #[test]
 fn records_say_whose_they_are() {
     let mut bench = Bench::new();

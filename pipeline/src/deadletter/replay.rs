@@ -197,6 +197,7 @@ fn line(
     };
     let setup = Setup {
         run_id: run_id.clone(),
+        source: path.to_owned(),
         ..Setup::default()
     };
     // a table's row means nothing without its header and mapping, an entry of a document nothing without the document
@@ -215,7 +216,7 @@ fn line(
     };
     if let Err(refusal) = parser
         .unit(original, position, &mut out)
-        .and_then(|()| parser.flush(&mut out))
+        .and_then(|()| parser.broken(position, &mut out))
     {
         return refused(refusal.to_string());
     }

@@ -23,6 +23,8 @@ pub(super) struct Identity {
     /// The run that a log without run ids is read as; empty where rows name their runs.
     pub(super) run_id: String,
     pub(super) mapping_sha256: Option<String>,
+    /// The path says what the content is about: the same content elsewhere is something else.
+    pub(super) path_matters: bool,
 }
 
 impl Identity {
@@ -41,6 +43,7 @@ impl Identity {
         self.tenant == other.tenant
             && self.format == other.format
             && self.mapping_sha256 == other.mapping_sha256
+            && (!self.path_matters || self.path == other.path)
             && (self.run_id.is_empty() || other.runs.iter().all(|run| *run == self.run_id))
             && other.byte > 0
     }

@@ -132,6 +132,7 @@ impl<'r, 'a> Reading<'r, 'a> {
             self.out.received_ms = wall_time_ms();
             match next {
                 Next::Unit(position) => parser.unit(units.unit(), position, &mut self.out)?,
+                Next::Oversized(_) if parser.passes_over_oversized() => self.out.ignored += 1,
                 Next::Oversized(position) => {
                     let text = format!(
                         "the line has more than {} bytes; no record is that long",
@@ -180,6 +181,10 @@ impl<'r, 'a> Reading<'r, 'a> {
         let position = units.end();
         match finish {
             Finish::Complete => parser.end(position, &mut self.out)?,
+            Finish::PartialLine(line) if parser.takes_unended(&line) => {
+                parser.unit(&line, position, &mut self.out)?;
+                parser.end(position, &mut self.out)?;
+            }
             Finish::PartialLine(rest) => {
                 parser.end(position, &mut self.out)?;
                 let text = "the last line has no end: it was cut, or is still being written; add a line end if it is whole";
@@ -192,7 +197,7 @@ impl<'r, 'a> Reading<'r, 'a> {
                 );
             }
             Finish::Broken(class, text, rest) => {
-                parser.flush(&mut self.out)?;
+                parser.broken(position, &mut self.out)?;
                 self.out
                     .reject(class, text, json::DEFAULT_TOPIC, position, &rest);
             }
@@ -221,6 +226,9 @@ impl<'r, 'a> Reading<'r, 'a> {
         }
         parser.flush(&mut self.out)?;
         self.drop_out()?;
+        if covered.complete {
+            parser.passed_end();
+        }
         self.covered.events = covered.events.unsigned_abs();
         self.covered.rejected = covered.rejected.unsigned_abs();
         self.covered.runs.extend(covered.runs.iter().cloned());

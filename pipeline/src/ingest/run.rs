@@ -85,7 +85,15 @@ impl Ingest<'_> {
             error,
         };
         let refused = |refusal: Refusal| IngestError::Refused(format!("{}: {refusal}", found.name));
-        let run_id = options.run_id.clone().unwrap_or_else(|| stem(&found.name));
+        let by_convention = || match told {
+            Some(Told::Format(format)) => format.run_of(&found.name),
+            _ => None,
+        };
+        let run_id = options
+            .run_id
+            .clone()
+            .or_else(by_convention)
+            .unwrap_or_else(|| stem(&found.name));
         let mut identity = Identity {
             tenant: options.tenant.clone(),
             path: found.name.clone(),
@@ -95,6 +103,7 @@ impl Ingest<'_> {
                 .mapping
                 .as_ref()
                 .map(|mapping| mapping.sha256.clone()),
+            path_matters: false,
         };
         if found.name != "-" {
             // the same file is the same source from whatever directory it is named
@@ -142,6 +151,7 @@ impl Ingest<'_> {
         };
         let format = told.format();
         identity.format = told.name().to_owned();
+        identity.path_matters = format.path_matters();
         if format.names_its_runs() {
             identity.run_id.clear();
         }
@@ -165,6 +175,7 @@ impl Ingest<'_> {
             batch_tokens: training.and_then(|training| training.batch_tokens),
             sequence_tokens: length.or(model.and_then(|model| model.context_length_tokens)),
             mapping: options.mapping.clone(),
+            source: found.name.clone(),
         };
         let candidates = known.candidates(&identity);
         let covered = if candidates.is_empty() {

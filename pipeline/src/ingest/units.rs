@@ -4,7 +4,7 @@
 //! prefix* is a number of bytes of units (each with one line end) and their digest, which is what `ingest.progress` keeps:
 //! a log that grew has the same prefix, and so has a JSON document that was written anew with more entries.
 
-use super::format::{Framing, Parser, Piece, Position, Reject};
+use super::format::{Frame, Framing, Parser, Piece, Position, Reject};
 use super::source::{Broken, Content, LINE_BYTES_MAX, Line, Lines, Storage};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +16,7 @@ pub(super) const DOCUMENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub(super) enum Finish {
     /// To its end.
     Complete,
-    /// The compression broke; class and text. What stands behind the last whole unit is the original.
+    /// The compression broke, or a binary record; class and text. What stands behind the last whole unit is the original.
     Broken(&'static str, String, Vec<u8>),
     /// The last line has no end, and the file may still be written.
     PartialLine(Vec<u8>),
@@ -42,6 +42,71 @@ enum Cut {
         content: Content,
         finish: Finish,
     },
+    Records(Records),
+}
+
+/// Binary records, framed by their parser.
+struct Records {
+    frame: fn(&[u8]) -> Frame,
+    content: Content,
+    /// The bytes from the next record on, as far as they were read.
+    buffer: Vec<u8>,
+    next: Position,
+}
+
+impl Records {
+    /// Puts the next record into the unit. Returns whether it is longer than a record can be, or how the source ends.
+    fn next_record(&mut self, unit: &mut Vec<u8>) -> Result<Result<bool, Finish>, std::io::Error> {
+        let mut wanted = 1;
+        let length = loop {
+            match self.content.fill(&mut self.buffer, wanted) {
+                Ok(true) => {}
+                Ok(false) if self.buffer.is_empty() => return Ok(Err(Finish::Complete)),
+                Ok(false) => return Ok(Err(self.cut_short())),
+                Err(Broken::Io(error)) => return Err(error),
+                Err(Broken::Stream(class, text)) => {
+                    return Ok(Err(Finish::Broken(class, text, self.buffer.clone())));
+                }
+            }
+            match (self.frame)(&self.buffer) {
+                Frame::Record(length) if length > 0 => break length,
+                Frame::Short(more) if more > self.buffer.len() => wanted = more,
+                Frame::Lost(class, text) => {
+                    return Ok(Err(Finish::Broken(class, text, self.buffer.clone())));
+                }
+                Frame::Record(_) | Frame::Short(_) => {
+                    let text = format!("no record can be told at byte {}", self.next.byte);
+                    return Ok(Err(Finish::Broken("damaged", text, self.buffer.clone())));
+                }
+            }
+        };
+        let kept = length.min(LINE_BYTES_MAX as u64);
+        let filled = self
+            .content
+            .fill(&mut self.buffer, kept as usize)
+            .and_then(|full| Ok(full && self.content.skip(length - kept)?));
+        match filled {
+            Ok(true) => {}
+            Ok(false) => return Ok(Err(self.cut_short())),
+            Err(Broken::Io(error)) => return Err(error),
+            Err(Broken::Stream(class, text)) => {
+                return Ok(Err(Finish::Broken(class, text, self.buffer.clone())));
+            }
+        }
+        unit.extend_from_slice(&self.buffer[..kept as usize]);
+        self.buffer.clear();
+        self.next.line += 1;
+        self.next.byte += length;
+        Ok(Ok(length > kept))
+    }
+
+    fn cut_short(&self) -> Finish {
+        let text = format!(
+            "the record at byte {} has no end: it was cut, or is still being written; ingest the file again when it is whole",
+            self.next.byte
+        );
+        Finish::Broken("truncated", text, self.buffer.clone())
+    }
 }
 
 /// A source cut into units.
@@ -75,6 +140,16 @@ impl Units {
                 Cut::Lines(Lines::new(content)),
                 Position { line: 1, byte: 0 },
             ),
+            Framing::Records(frame) => {
+                let start = Position { line: 1, byte: 0 };
+                let records = Records {
+                    frame,
+                    content,
+                    buffer: Vec::new(),
+                    next: start,
+                };
+                (Cut::Records(records), start)
+            }
             Framing::Whole => {
                 let (document, broken) = content.whole(DOCUMENT_BYTES_MAX);
                 let reject = |class, text, original| {
@@ -160,6 +235,14 @@ impl Units {
                     }
                 }
             },
+            Cut::Records(records) => {
+                let position = records.next;
+                match records.next_record(&mut self.unit)? {
+                    Ok(false) => Next::Unit(position),
+                    Ok(true) => Next::Oversized(position),
+                    Err(finish) => return Ok(Next::End(finish)),
+                }
+            }
             Cut::Lines(lines) => {
                 let storage = lines.content().storage;
                 let position = lines.position();
@@ -197,10 +280,12 @@ impl Units {
         self.sha256.update(b"\n");
         self.count += 1;
         self.bytes += self.unit.len() as u64 + 1;
-        if let Cut::Lines(lines) = &self.cut {
-            self.end = lines.position();
-            self.bytes = self.end.byte;
+        match &self.cut {
+            Cut::Lines(lines) => self.end = lines.position(),
+            Cut::Records(records) => self.end = records.next,
+            Cut::Pieces { .. } => return Ok(next),
         }
+        self.bytes = self.end.byte;
         Ok(next)
     }
 
@@ -219,6 +304,7 @@ impl Units {
         let content = match &mut self.cut {
             Cut::Lines(lines) => lines.content(),
             Cut::Pieces { content, .. } => content,
+            Cut::Records(records) => &mut records.content,
         };
         content.drain();
         content.sha256()

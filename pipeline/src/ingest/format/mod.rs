@@ -8,19 +8,32 @@
 //! Noise between the lines of a log (banners, `nvidia-smi` tables, rules of dashes) is ignored and counted. A line that
 //! *is* of the format and cannot be read is a reject with a reason. A loss that is not finite is evidence, never a reject.
 
+mod azure_llm;
 mod contract;
 mod evals;
+mod csv;
 mod llmc;
+mod llmperf;
 pub mod mapped;
 mod megatron;
+mod mlflow;
+mod mlperf;
+mod names;
 mod nanogpt;
 mod outline;
+mod otlp;
+mod tensorboard;
 mod text;
 mod trainer_state;
+mod vllm_bench;
+mod wandb;
+mod wandb_chart;
 mod whole;
 
 #[cfg(test)]
 mod confusion;
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod tests;
 
@@ -144,12 +157,26 @@ impl Out {
 }
 
 /// How a parser wants its source cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Framing {
     /// Line by line; memory stays flat.
     Lines,
     /// The whole document at once, [`Parser::split`] into its entries.
     Whole,
+    /// Binary records, one after the other; the function says where the one at the front of the bytes ends. Memory stays
+    /// flat. A unit is a record with its frame.
+    Records(fn(&[u8]) -> Frame),
+}
+
+/// What the bytes of a binary source begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A record of so many bytes, its frame included; they need not all be there.
+    Record(u64),
+    /// So many bytes are needed to tell.
+    Short(usize),
+    /// No record: class and what is wrong. Nothing behind it can be found either.
+    Lost(&'static str, String),
 }
 
 /// One entry of a whole document.
@@ -180,6 +207,8 @@ pub struct Setup {
     pub sequence_tokens: Option<i64>,
     /// The mapping of `--map`.
     pub mapping: Option<Arc<mapped::Mapping>>,
+    /// Path of the source; some formats keep the name of a metric there.
+    pub source: String,
 }
 
 /// What is wrong with a source as a whole or with how it was asked for.
@@ -212,6 +241,27 @@ pub trait Parser {
     fn inside_a_record(&self) -> bool {
         false
     }
+
+    /// Whether a last line without a line end is a whole one. Where it may have been cut, it is a reject.
+    fn takes_unended(&self, _line: &[u8]) -> bool {
+        false
+    }
+
+    /// Whether what is longer than any record is no data of the format (a picture), rather than a bad row.
+    fn passes_over_oversized(&self) -> bool {
+        false
+    }
+
+    /// The source broke off: gives out what is whole.
+    ///
+    /// # Errors
+    /// As [`Parser::unit`].
+    fn broken(&mut self, _position: Position, out: &mut Out) -> Result<(), Refusal> {
+        self.flush(out)
+    }
+
+    /// An earlier reading ended here, and there is more behind it now: what was given out then must not be again.
+    fn passed_end(&mut self) {}
 
     /// Gives out what was held back for the sake of speed; called before each commit.
     ///
@@ -260,6 +310,16 @@ pub trait Format: Sync {
         false
     }
 
+    /// The run that a path stands for by the format's own convention, where it is not the file's name.
+    fn run_of(&self, _path: &str) -> Option<String> {
+        None
+    }
+
+    /// True where the path says what the content is about, so that the same content elsewhere is something else.
+    fn path_matters(&self) -> bool {
+        false
+    }
+
     /// Whether a run that the user named (`--run-id`) can be what the source is about.
     ///
     /// # Errors
@@ -281,7 +341,7 @@ pub trait Format: Sync {
 }
 
 /// Every format, in the order in which `--format` lists them.
-pub const FORMATS: [&dyn Format; 14] = [
+pub const FORMATS: [&dyn Format; 23] = [
     &contract::Contract,
     &megatron::Megatron,
     &nanogpt::NanoGpt,
@@ -293,6 +353,15 @@ pub const FORMATS: [&dyn Format; 14] = [
     &evals::TauBench,
     &evals::HarmBench,
     &evals::JailbreakBench,
+    &mlperf::MlPerf,
+    &llmperf::LlmPerf,
+    &azure_llm::AzureLlm,
+    &vllm_bench::VllmBench,
+    &wandb::Wandb,
+    &wandb_chart::WandbChart,
+    &tensorboard::TensorBoard,
+    &otlp::Otlp,
+    &mlflow::MlFlow,
     &mapped::MappedCsv,
     &mapped::MappedJsonl,
     &mapped::MappedJson,

@@ -4,6 +4,8 @@
 //! `iter 250: loss 3.5012, time 135.42ms, mfu 12.30%` and, at evaluations, `step 250: train loss 3.4, val loss 3.5`;
 //! `train_gpt2.py` of github.com/KellerJordan/modded-nanogpt prints
 //! `step:250/6200 train_loss:3.5 train_time:54000ms step_avg:216.3ms` and `step:250/6200 val_loss:3.5 …`.
+//! Later records time steps without printing their loss, and some print `train_time:34.5s`; forks add measurements of their
+//! own (`val_bpb:1.2`), which are metrics, and words (`scope:final`), which are none.
 //! Losses are nats a token, times milliseconds. `step_avg:nanms` (no step was timed yet) and `mfu -100.00%` (not measured
 //! yet) are absent numbers, not failures. `step_avg` is the mean since the start; it is what the log says about the time
 //! of a step. A modded-nanogpt log that reaches its last planned step says that the run is finished; a nanoGPT log never
@@ -205,15 +207,48 @@ fn cut(part: &str) -> String {
     format!("{part:?} is no name and number; the line was cut or is of another format")
 }
 
+/// Names whose numbers the formats print: a word there is damage.
+const KNOWN: [&str; 9] = [
+    "loss",
+    "train loss",
+    "train_loss",
+    "val loss",
+    "val_loss",
+    "time",
+    "train_time",
+    "step_avg",
+    "mfu",
+];
+
 /// Puts one measurement where it belongs; units are told by the suffix.
 fn put(telemetry: &mut TrainingTelemetry, name: &str, text: &str) -> Result<(), String> {
     let (digits, unit) = match text {
         _ if text.ends_with("ms") => (&text[..text.len() - 2], "ms"),
         _ if text.ends_with('%') => (&text[..text.len() - 1], "%"),
+        // seconds; `inf` and words end otherwise
+        _ if text.ends_with('s') && text.starts_with(|first: char| first.is_ascii_digit()) => {
+            (&text[..text.len() - 1], "s")
+        }
         _ => (text, ""),
     };
-    let number = Number::read(digits)
-        .ok_or_else(|| format!("{name} is {text:?}, which is no number; the line is damaged"))?;
+    let Some(mut number) = Number::read(digits) else {
+        // a word beside the measurements
+        if !KNOWN.contains(&name)
+            && !text.is_empty()
+            && !text.contains(|c: char| c.is_ascii_digit())
+        {
+            return Ok(());
+        }
+        return Err(format!(
+            "{name} is {text:?}, which is no number; the line is damaged"
+        ));
+    };
+    let unit = if unit == "s" {
+        number.value = number.value.map(|seconds| seconds * 1e3);
+        "ms"
+    } else {
+        unit
+    };
     match name {
         "loss" | "train loss" | "train_loss" => {
             telemetry.loss = number.value;
@@ -250,4 +285,36 @@ fn put(telemetry: &mut TrainingTelemetry, name: &str, text: &str) -> Result<(), 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{check, training};
+
+    #[test]
+    fn later_records_of_modded_nanogpt() {
+        let out = check(
+            "nanogpt",
+            b"step:0/10 val_loss:10.8 val_bpb:3.25 scope:final train_time:0.021s step_avg:21.00ms
+\
+              step:1/10 train_time:93ms step_avg:93.31ms
+\
+              step:2/10 train_time:93xs step_avg:93.31ms
+",
+        );
+        let steps = training(&out);
+        assert_eq!(
+            (steps[0].validation_loss, steps[0].step_time_ms),
+            (Some(10.8), Some(21.0))
+        );
+        assert_eq!(
+            (
+                steps[0].metrics["val_bpb"],
+                steps[0].metrics["train_time_ms"]
+            ),
+            (3.25, 21.0)
+        );
+        assert_eq!((steps[1].loss, steps[1].step_time_ms), (None, Some(93.31)));
+        assert_eq!((out.rejects.len(), out.rejects[0].position.line), (1, 3));
+    }
 }

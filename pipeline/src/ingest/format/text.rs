@@ -1,5 +1,6 @@
 //! What the parsers of text logs share: numbers with their states, restarts, lines as text.
 
+use super::{Position, Setup};
 use cairn_avro::record::NumberState;
 use std::borrow::Cow;
 
@@ -80,6 +81,17 @@ impl Restarts {
     pub(super) fn current(&self) -> i32 {
         self.attempt
     }
+}
+
+/// The identity of a row of which there may be another that is alike in every number: its run, its place and its bytes.
+pub(super) fn row_id(format: &str, setup: &Setup, position: Position, unit: &[u8]) -> String {
+    let digest = crate::ingest::progress::digest(&[
+        &setup.run_id,
+        &setup.attempt.to_string(),
+        &position.byte.to_string(),
+        &String::from_utf8_lossy(unit),
+    ]);
+    format!("{format}:{}", &digest[..32])
 }
 
 /// A line as text without the white space around it; none where it is empty. Bytes that are no UTF-8 become `\u{fffd}`,

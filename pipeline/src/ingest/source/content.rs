@@ -156,6 +156,29 @@ impl Content {
         (text, broken)
     }
 
+    /// Reads on until the buffer holds so many bytes; false where the content ends before.
+    ///
+    /// # Errors
+    /// No more can be read; what came before is in the buffer.
+    pub fn fill(&mut self, buffer: &mut Vec<u8>, wanted: usize) -> Result<bool, Broken> {
+        let missing = wanted.saturating_sub(buffer.len()) as u64;
+        if let Err(error) = self.reader.by_ref().take(missing).read_to_end(buffer) {
+            return Err(self.broken(error));
+        }
+        Ok(buffer.len() >= wanted)
+    }
+
+    /// Passes over so many bytes; false where the content ends before.
+    ///
+    /// # Errors
+    /// No more can be read.
+    pub fn skip(&mut self, bytes: u64) -> Result<bool, Broken> {
+        match io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink()) {
+            Ok(passed) => Ok(passed == bytes),
+            Err(error) => Err(self.broken(error)),
+        }
+    }
+
     /// Digest of the raw bytes read so far, 64 hexadecimal digits: what `sha256sum` says of a file that was read to its end.
     #[must_use]
     pub fn sha256(&self) -> String {
