@@ -10,8 +10,8 @@
 
 mod azure_llm;
 mod contract;
-mod evals;
 mod csv;
+mod evals;
 mod llmc;
 mod llmperf;
 pub mod mapped;
@@ -20,8 +20,8 @@ mod mlflow;
 mod mlperf;
 mod names;
 mod nanogpt;
-mod outline;
 mod otlp;
+mod outline;
 mod tensorboard;
 mod text;
 mod trainer_state;
