@@ -202,8 +202,14 @@ fn define_record(model: &Model, named: &Named, fields: &[Field], out: &mut Strin
             }
             _ => {}
         }
-        if !attributes.is_empty() {
-            let _ = writeln!(out, "    #[serde({})]", attributes.join(", "));
+        // a line of its own where both would not fit into one
+        let lines: Vec<String> = if attributes.len() > 2 {
+            attributes
+        } else {
+            vec![attributes.join(", ")]
+        };
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            let _ = writeln!(out, "    #[serde({line})]");
         }
         let _ = writeln!(out, "    pub {}: {},", field.name, rust_type(&field.kind));
     }

@@ -32,18 +32,14 @@ pub struct DeadLetter {
     /// Topic that it was headed for.
     pub topic: String,
     /// Key of the record.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "apache_avro::serde::bytes_opt"
-    )]
+    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "apache_avro::serde::bytes_opt")]
     pub key: Option<Vec<u8>>,
     /// Identity of the event, where it could be told (32 bytes).
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "apache_avro::serde::bytes_opt"
-    )]
+    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "apache_avro::serde::bytes_opt")]
     pub event_id: Option<Vec<u8>>,
     /// Schema id in the frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
