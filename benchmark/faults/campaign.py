@@ -59,6 +59,8 @@ from watch import Watch  # noqa: E402
 # no time-out of a client is longer than this where a delay is to be beyond it
 IMPATIENT_MS = 2_000
 IMPATIENT = f"socket.timeout.ms={IMPATIENT_MS}"
+# librdkafka looks for requests that took too long once a second
+BEYOND_S = 2 * IMPATIENT_MS / 1000
 
 
 def dataset(name, rows):
@@ -197,7 +199,7 @@ def contender_brokers(dice):
 
 
 def contender_wire(dice):
-    return on_contender(1_100, lambda f, w, t, s: scenarios.wire(f, w, dice, 200, t, s.tunnel, IMPATIENT_MS / 1000 * 1.25), instances=(0,),
+    return on_contender(1_100, lambda f, w, t, s: scenarios.wire(f, w, dice, 200, t, s.tunnel, BEYOND_S), instances=(0,),
                         extra=IMPATIENT)
 
 
@@ -240,7 +242,7 @@ def cairn_brokers(dice):
 
 def cairn_wire(dice):
     def tell(f, w, t, s):
-        scenarios.wire(f, w, dice, few(200, 5), t, s.tunnel, IMPATIENT_MS / 1000 * 1.25)
+        scenarios.wire(f, w, dice, few(100, 5), t, s.tunnel, BEYOND_S)
 
     return on_cairn(100, 80_000, tell, instances=(0,), settings=IMPATIENT_CAIRN)
 
@@ -258,7 +260,7 @@ def cairn_quick(dice):
     def tell(f, w, t, s):
         scenarios.kills(f, w, dice, 2, t)
         scenarios.points(f, w, dice, 1, t, s.tunnel, dice.sample(range(1, 16), 3))
-        scenarios.wire(f, w, dice, 5, t, s.tunnel, IMPATIENT_MS / 1000 * 1.25, dice.sample(scenarios.wire_kinds(), 5))
+        scenarios.wire(f, w, dice, 5, t, s.tunnel, BEYOND_S, dice.sample(scenarios.wire_kinds(), 5))
         scenarios.brokers(f, w, dice, 1, t, s.broker)
 
     return on_cairn(120, 12_000, tell, settings=IMPATIENT_CAIRN)
