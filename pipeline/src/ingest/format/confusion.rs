@@ -8,34 +8,9 @@ pub(super) fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let text = |name, shape, text: &str| (name, shape, text.as_bytes().to_vec());
     let mut samples = vec![
         text(
-            "jsonl",
-            "rows",
-            "{\"run_id\":\"a\",\"step\":1,\"loss\":2.5}\n{\"run_id\":\"a\",\"step\":2,\"loss\":2.25}\n",
-        ),
-        text(
-            "megatron",
-            "iterations",
-            " iteration        1/     100 | consumed samples: 32 | lm loss: 1.1E+01 | grad norm: 2.5 |\n validation loss at iteration 1 | lm loss value: 1.05E+01 | lm loss PPL: 3.6E+04 | \n",
-        ),
-        text(
-            "nanogpt",
-            "nanoGPT",
-            "number of parameters: 10.65M\nstep 0: train loss 4.2874, val loss 4.2823\niter 0: loss 4.2654, time 28345.12ms, mfu -100.00%\n",
-        ),
-        text(
             "nanogpt",
             "modded",
             "step:0/20 val_loss:10.8258 train_time:274ms step_avg:nanms\nstep:1/20 train_time:45ms step_avg:nanms\n",
-        ),
-        text(
-            "llmc",
-            "log",
-            "s:0 tel:11.0092\ns:0 trl:11.0091 lr:0.000001 norm:15.37\n",
-        ),
-        text(
-            "trainer_state",
-            "document",
-            "{ \"best_metric\": null, \"epoch\": 1.0, \"global_step\": 2, \"log_history\": [\n {\"epoch\": 0.5, \"loss\": 1.5, \"step\": 1} ], \"max_steps\": 2 }\n",
         ),
         text(
             "mlperf",
@@ -92,6 +67,7 @@ pub(super) fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             "1700000000123 2.5 10\n1700000001000 nan 20\n",
         ),
     ];
+    samples.extend(super::tests::SAMPLES.map(|(name, sample)| text(name, "log", sample)));
     samples.extend(evals::tests::SAMPLES.map(|(name, sample)| text(name, "evals", sample)));
     samples
 }
@@ -171,12 +147,20 @@ fn a_cut_sample_is_told_right_or_asks_for_the_format() {
     for (name, shape, bytes) in samples() {
         // every byte of the short ones, and a prime apart where that would take long
         let apart = if bytes.len() < 500 { 1 } else { 13 };
-        for end in (0..bytes.len()).step_by(apart) {
+        let mut told = 0;
+        for end in (0..bytes.len()).step_by(apart).chain([bytes.len()]) {
             match detect(&bytes[..end], false) {
-                Ok(format) => assert_eq!(format.name(), name, "{end} bytes of {shape}"),
+                Ok(format) => {
+                    assert_eq!(format.name(), name, "{end} bytes of {shape}");
+                    told += 1;
+                }
                 Err(refusal) => assert!(refusal.0.contains("--format"), "{refusal}"),
             }
         }
+        assert!(
+            told > 1,
+            "{name} is told from its whole sample only: {shape}"
+        );
     }
 }
 
@@ -198,7 +182,12 @@ fn a_mixture_is_never_told_as_a_third() {
 fn what_is_nothing_is_refused_with_a_reason() {
     for bytes in [
         &b""[..],
+        b"\n",
         b"\n\n",
+        b" \n\t\n",
+        b"[{}]",
+        b"null",
+        b"\xef\xbb\xbf",
         b"{}",
         b"[]",
         b"{\"a\": 1}\n",

@@ -1,5 +1,6 @@
 //! Rows of CSV (RFC 4180) for formats with a header of their own: commas, quotes, and quotes doubled within them.
 
+use super::{Out, Position};
 use std::borrow::Cow;
 
 /// Bytes of one row spread over lines by quotes; beyond it a quote was opened by mistake.
@@ -60,6 +61,14 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// The end of the source: a row that is still open, from where it began, is a reject.
+    pub(super) fn end(&self, begun: Position, out: &mut Out) {
+        if self.is_open() {
+            let text = "a quote was opened and never closed; the file was cut or is damaged";
+            out.reject("bad_row", text.into(), "telemetry.training", begun, &[]);
+        }
+    }
+
     /// Takes a line; returns the row that it ends.
     pub(super) fn line(&mut self, line: &str) -> Option<String> {
         if self.open.is_empty() {

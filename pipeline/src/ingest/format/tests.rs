@@ -1,10 +1,8 @@
 //! Every format against every other, against its edge cases, and against real files where they are at hand.
 
+use super::fixtures::{read, setup};
 use super::*;
-use crate::ingest::source::Content;
-use crate::ingest::units::{Next, Units};
 use cairn_avro::record::{EvalResult, NumberState, RunState, TrainingTelemetry};
-use std::io::Cursor;
 use std::path::PathBuf;
 
 /// The shared real data beside the checkout; says so where it is not there.
@@ -23,32 +21,6 @@ pub(super) fn shared(name: &str) -> Option<PathBuf> {
         println!("skipped: shared data {name} is not at hand; set CAIRN_SHARED");
     }
     found
-}
-
-/// Reads a text as a format.
-pub(super) fn read(name: &str, text: &[u8], setup: &Setup) -> Out {
-    let mut parser = named(name)
-        .and_then(|format| format.parser(setup))
-        .expect("the setup fits");
-    let mut out = Out::default();
-    let content = Content::new(Box::new(Cursor::new(text.to_vec()))).expect("memory can be read");
-    let Ok(mut units) = Units::new(content, parser.as_mut()) else {
-        panic!("the document cannot be cut")
-    };
-    while let Next::Unit(position) = units.next().expect("memory can be read") {
-        parser
-            .unit(units.unit(), position, &mut out)
-            .expect("the source fits");
-    }
-    parser.end(units.end(), &mut out).expect("the source fits");
-    out
-}
-
-pub(super) fn setup() -> Setup {
-    Setup {
-        run_id: "r".into(),
-        ..Setup::default()
-    }
 }
 
 pub(super) fn training(out: &Out) -> Vec<&TrainingTelemetry> {
@@ -100,43 +72,6 @@ pub(super) const SAMPLES: [(&str, &str); 6] = [
     ("llmc", LLMC),
     ("trainer_state", TRAINER),
 ];
-
-#[test]
-fn every_format_knows_its_own_and_no_other() {
-    for (name, text) in SAMPLES {
-        for format in FORMATS
-            .into_iter()
-            .filter(|format| !format.name().starts_with("mapped_"))
-        {
-            let sure = format.detect(text.as_bytes()) == Confidence::Sure;
-            assert_eq!(
-                sure,
-                format.name() == name,
-                "{} looks at {name}",
-                format.name()
-            );
-        }
-        assert_eq!(detect(text.as_bytes(), false).map(Format::name), Ok(name));
-    }
-}
-
-/// A head may be cut anywhere: it may be too short to tell, but is never taken for another.
-#[test]
-fn a_cut_head_is_told_right_or_not_at_all() {
-    for (name, text) in SAMPLES {
-        let mut told = 0;
-        for end in 0..=text.len() {
-            match detect(&text.as_bytes()[..end], false) {
-                Ok(format) => {
-                    assert_eq!(format.name(), name, "after {end} bytes of {name}");
-                    told += 1;
-                }
-                Err(refusal) => assert!(refusal.0.contains("--format"), "{refusal}"),
-            }
-        }
-        assert!(told > 0, "{name} was never told");
-    }
-}
 
 #[test]
 fn what_is_no_log_is_refused_with_a_reason() {

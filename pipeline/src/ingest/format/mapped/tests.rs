@@ -1,6 +1,7 @@
 //! Mapping files on tables, hand-made and real.
 
-use super::super::tests::{read, shared, training};
+use super::super::fixtures::read;
+use super::super::tests::{shared, training};
 use super::super::{Out, Setup};
 use super::Mapping;
 use cairn_avro::record::{NumberState, Payload, RunState};

@@ -7,7 +7,8 @@ mod lm_eval;
 mod openai_evals;
 mod tau_bench;
 
-use super::super::tests::{evaluations, read, setup, shared};
+use super::super::fixtures::{read, setup};
+use super::super::tests::{evaluations, shared};
 use super::super::{FORMATS, Format, HEAD_BYTES, Out, Payload, Reject, Setup, detect, named};
 use cairn_avro::record::{SafetyResult, ToolUse};
 
