@@ -1,6 +1,7 @@
 //! The rows of one open window. Committed ones are shared with the copy that a batch changes; its own lie beside them.
 
 use super::row::Kept;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Rows of one window.
@@ -33,9 +34,18 @@ impl Rows {
         let most = rows_max.max(1);
         if rows.len() > most {
             let mut ids: Vec<_> = rows.iter().map(Kept::id).collect();
-            let (_, first_gone, _) = ids.select_nth_unstable(most);
-            let first_gone = *first_gone;
-            rows.retain(|row| row.id() < first_gone);
+            let (before, last, _) = ids.select_nth_unstable(most - 1);
+            // alike ones beyond the last place go; which of them is all the same
+            let (last, mut alike) = (*last, 1 + before.iter().filter(|id| **id == *last).count());
+            rows.retain(|row| match row.id().cmp(&last) {
+                Ordering::Less => true,
+                Ordering::Equal => {
+                    let is_kept = alike > 0;
+                    alike -= usize::from(is_kept);
+                    is_kept
+                }
+                Ordering::Greater => false,
+            });
         }
     }
 
@@ -43,5 +53,34 @@ impl Rows {
     pub(super) fn into_sorted(mut self, rows_max: usize) -> Vec<Kept> {
         self.settle(rows_max);
         Arc::unwrap_or_clone(self.settled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::windows::Row;
+
+    /// Rows of the same event and place are told apart by nothing: as many stay as there is room for, whenever they are settled.
+    #[test]
+    fn alike_rows_fill_what_room_there_is() {
+        let row = |event_id, step| {
+            Kept::of(&Row {
+                event_id,
+                step,
+                ..Row::default()
+            })
+        };
+        let came = [row(2, 5), row(1, 4), row(2, 5), row(9, 6), row(2, 5)];
+        let mut at_once = Rows::default();
+        let mut one_by_one = Rows::default();
+        for kept in came {
+            at_once.push(kept.clone());
+            one_by_one.push(kept);
+            one_by_one.settle(3);
+        }
+        let expected = vec![row(1, 4), row(2, 5), row(2, 5)];
+        assert_eq!(at_once.into_sorted(3), expected);
+        assert_eq!(one_by_one.into_sorted(3), expected);
     }
 }
