@@ -273,9 +273,10 @@ pub trait Log: Send + Sync {
     /// A reader without a group: sees what is committed, changes nothing.
     fn reader(&self) -> Result<Box<dyn Reader>, Fault>;
 
-    /// Begins a pass: until [`Log::pass_end`] the commits of all sessions of this `Log` become durable together, and each
-    /// session reads what the others have committed in it; other processes see it afterwards. Kafka has no passes: nothing
-    /// happens. [`Fault::Unreachable`]: another process writes; nothing was begun, try again.
+    /// Begins a pass of this thread: until [`Log::pass_end`] the commits that it makes, of whatever sessions of this `Log`,
+    /// become durable together, and each session reads what the others have committed in it. Other processes see it
+    /// afterwards, and other threads wait until it is over: what they commit is durable when they are told so. Kafka has no
+    /// passes: nothing happens. [`Fault::Unreachable`]: another process writes; nothing was begun, try again.
     fn pass_begin(&self) -> Result<(), Fault> {
         Ok(())
     }

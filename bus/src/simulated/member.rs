@@ -236,7 +236,6 @@ impl Member {
         Some(poll)
     }
 
-    /// What can be delivered now, from whichever partition comes first. What is to be given up delivers nothing more.
     /// What the next offsets of partitions that are read miss; they go on at the start.
     pub(super) fn gaps(&mut self, world: &World) -> Vec<Gap> {
         let mut gaps = Vec::new();
@@ -257,6 +256,7 @@ impl Member {
         gaps
     }
 
+    /// What can be delivered now, from whichever partition comes first. What is to be given up delivers nothing more.
     pub(super) fn gather(&mut self, world: &mut World, max: usize) -> Vec<Record> {
         let leaving = match &self.offered {
             Some(Change::Revoke(parts) | Change::Lost(parts)) => parts.clone(),

@@ -319,7 +319,10 @@ impl Member {
             .consumer()?
             .committed_offsets(wanted, timeout)
             .map_err(|error| match faults::of_call(&doing, &error) {
-                Fault::Unreachable(text) => {
+                // it was not that nobody is there: an offset was not given out
+                Fault::Unreachable(text)
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) =>
+                {
                     Fault::Unreachable(format!("{text}; {}", ends::UNDECIDED_FOR_LONG))
                 }
                 fault => fault,
