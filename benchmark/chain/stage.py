@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pathlib
 import re
@@ -150,4 +151,4 @@ def producer(bootstrap):
 def quantile(values, q):
     """The smallest value that at least a share q of them does not exceed."""
     ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * q // 1).__int__() - 1)]
+    return ordered[max(0, math.ceil(len(ordered) * q) - 1)]

@@ -17,6 +17,7 @@ import time
 import stage
 
 RUNS = 512
+BURST_STEP = 20_000
 
 
 def row(run, step, now_ms, loss):
@@ -26,15 +27,16 @@ def row(run, step, now_ms, loss):
 def load(bootstrap, registry, rate, seconds, burst_rows, report):
     """The steady rate, from the scheduled time of each row; the burst from its middle on."""
     encode, out = stage.Rows(registry), stage.producer(bootstrap)
-    begun, sent, burst_left, steps = time.time(), 0, burst_rows, [0] * RUNS
+    begun, paced, number, steps = time.time(), 0, 0, [0] * RUNS
     while (passed := time.time() - begun) < seconds:
-        due = int(rate * passed) - sent
-        if burst_left and passed > seconds / 2:
-            due += min(burst_left, 20_000)
-            burst_left -= min(burst_left, 20_000)
-            sent -= min(due, 20_000)
+        due = int(rate * passed) - paced
+        paced += due
+        if passed > seconds / 2:
+            more = min(burst_rows, BURST_STEP)
+            due, burst_rows = due + more, burst_rows - more
         for _ in range(due):
-            run = sent % RUNS
+            run = number % RUNS
+            number += 1
             steps[run] += 1
             name = f"steady-{run:03}"
             value = encode(row(name, steps[run], int(time.time() * 1000), 3.0 + 4.0 / (steps[run] + 10)))
@@ -44,7 +46,6 @@ def load(bootstrap, registry, rate, seconds, burst_rows, report):
                     break
                 except BufferError:
                     out.poll(0.05)
-            sent += 1
         out.poll(0)
         time.sleep(0.005)
     out.flush(120)
