@@ -154,13 +154,14 @@ def on_contender(rate, tell, instances=(0, 1), extra="", data=("small", 1_000_00
         stage.end()
 
 
-def on_cairn(rate, records, tell, instances=(0, 1), settings=None, place="cairn"):
-    """The same of `cairn run`, on a broker of its own: its topics have fixed names."""
+def on_cairn(rate, records, tell, instances=(0, 1), settings=None):
+    """The same of `cairn run`, on a broker of its own (its topics have fixed names) and in a folder of its own, so that what one
+    fault leaves behind is there after the next."""
     if ARGUMENTS.cairn is None:
         raise Trouble("--cairn BINARY is needed")
     stage = Stage("stage-cairn")
     try:
-        flow = pipeline.Flow(ARGUMENTS.cairn, stage.broker, stage.registry(), ARGUMENTS.work / place, ARGUMENTS.seed, records, rate, settings)
+        flow = pipeline.Flow(ARGUMENTS.cairn, stage.broker, stage.registry(), ARGUMENTS.work / ARGUMENTS.fault, ARGUMENTS.seed, records, rate, settings)
         return told_and_found(flow, lambda f, w, t: tell(f, w, t, stage), instances, stage)
     finally:
         stage.end()
@@ -284,6 +285,7 @@ RUNS = {name.replace("_", ".", 1): run for name, run in list(globals().items()) 
 def one(name):
     """Runs one fault; its line of results.jsonl."""
     begun = time.monotonic()
+    ARGUMENTS.fault = name
     line = {"fault": name, "seed": ARGUMENTS.seed, "at": time.strftime("%Y-%m-%dT%H:%M:%S"), "quick": ARGUMENTS.quick, "load": os.getloadavg()[0]}
     print(f"{name}, seed {ARGUMENTS.seed}", flush=True)
     try:

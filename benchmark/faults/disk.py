@@ -79,7 +79,7 @@ def snapshots(on_cairn, dice, work):
                 told.findings.append(f"ended by itself on a full disk: {flow.exits}")
 
         settings = {"CAIRN_RUNTIME_SNAPSHOT_DIR": str(folder), "CAIRN_RUNTIME_SNAPSHOT_MARK_INTERVAL_MS": "500"}
-        return on_cairn(250, 20_000, tell, (0,), settings, "cairn-disk")
+        return on_cairn(250, 20_000, tell, (0,), settings)
 
 
 def grows(folder):
