@@ -1,5 +1,6 @@
 //! All that a topic holds now, for commands that look at it and go.
 
+use cairn_avro::{codec, contract, frame};
 use cairn_bus::{Fault, Log, Offsets, Record};
 use std::time::Duration;
 
@@ -32,4 +33,21 @@ pub fn each<E: From<Fault>>(
         }
     }
     Ok(())
+}
+
+/// What a record of ours says, whose value this is.
+///
+/// # Errors
+/// Where it lies, and why it cannot be read.
+pub fn decoded<T: contract::Record>(record: &Record, value: &[u8]) -> Result<T, String> {
+    frame::split(value)
+        .map_err(|fault| fault.to_string())
+        .and_then(|framed| codec::decode(framed.body).map_err(|fault| fault.to_string()))
+        .map_err(|why| {
+            format!(
+                "{} offset {}: {why}; is this program older than the one that wrote it?",
+                record.place(),
+                record.offset
+            )
+        })
 }

@@ -7,8 +7,8 @@ pub use replay::{Outcome, Replay, Replayed, replay};
 use crate::contents;
 use crate::ingest::IngestError;
 use crate::seal::SealError;
+use cairn_avro::hex;
 use cairn_avro::record::DeadLetter;
-use cairn_avro::{codec, frame, hex};
 use cairn_bus::{Fault, Log};
 use cairn_topics::handle::DEADLETTER;
 use serde_json::{Value, json};
@@ -115,18 +115,7 @@ pub fn list(log: &dyn Log, each: &mut dyn FnMut(DeadLetter)) -> Result<(), DeadL
         let Some(value) = &record.value else {
             return Ok(());
         };
-        let letter = frame::split(value)
-            .map_err(|error| error.to_string())
-            .and_then(|framed| {
-                codec::decode::<DeadLetter>(framed.body).map_err(|error| error.to_string())
-            })
-            .map_err(|error| {
-                DeadLetterError::Refused(format!(
-                    "{} offset {}: {error}; is this program older than its writer?",
-                    record.place(),
-                    record.offset
-                ))
-            })?;
+        let letter = contents::decoded(record, value).map_err(DeadLetterError::Refused)?;
         each(letter);
         Ok(())
     })

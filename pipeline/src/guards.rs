@@ -1,9 +1,9 @@
 //! Guards that are open, from outside: what `cairn doctor` shows, and what `cairn topics resume` asks for.
 
 use crate::contents;
+use cairn_avro::codec;
 use cairn_avro::contract::{self, Record as _};
 use cairn_avro::record::Guard;
-use cairn_avro::{codec, frame};
 use cairn_bus::{Fault, Log, Membership, Offsets, Outgoing, SchemaRegistry};
 use cairn_topics::handle::GUARDS;
 use std::collections::BTreeMap;
@@ -24,16 +24,7 @@ pub fn open_guards(log: &dyn Log) -> Result<Vec<Guard>, Fault> {
             open.remove(&key);
             return Ok(());
         };
-        let guard = frame::split(value)
-            .map_err(|fault| fault.to_string())
-            .and_then(|frame| codec::decode(frame.body).map_err(|error| error.to_string()));
-        let guard = guard.map_err(|why| {
-            Fault::Config(format!(
-                "{} offset {}: {why}; is this program older than the one that wrote it?",
-                record.place(),
-                record.offset
-            ))
-        })?;
+        let guard = contents::decoded(record, value).map_err(Fault::Config)?;
         open.insert(key, guard);
         Ok(())
     })?;
