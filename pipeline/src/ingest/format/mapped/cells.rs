@@ -158,6 +158,11 @@ impl Csv {
         Ok(())
     }
 
+    /// Whether a record has as many cells as the header, none of them open.
+    pub(super) fn is_whole(&self, record: &[u8]) -> bool {
+        !self.header.is_empty() && self.cells(record, &[], &mut |_, _| {}).is_ok()
+    }
+
     fn cells(
         &self,
         row: &[u8],

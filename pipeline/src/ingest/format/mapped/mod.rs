@@ -292,6 +292,21 @@ impl Parser for Table {
         !self.open.is_empty()
     }
 
+    /// RFC 4180, 2.2: the last record of a table may have no line end. It has all its cells, or it was cut.
+    fn takes_unended(&self, line: &[u8]) -> bool {
+        match &self.shape {
+            Shape::Csv(csv) => {
+                let mut record = self.open.clone();
+                if !record.is_empty() {
+                    record.push(b'\n');
+                }
+                record.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+                csv.is_whole(&record)
+            }
+            _ => false,
+        }
+    }
+
     fn flush(&mut self, out: &mut Out) -> Result<(), Refusal> {
         if self.batch.rows.is_empty() {
             return Ok(());
