@@ -35,6 +35,7 @@ pub struct Config {
     pub runs: RunsRules,
     pub refit: RefitConfig,
     pub cockpit: CockpitRules,
+    pub registry: RegistryConfig,
     pub replay: ReplayConfig,
     pub migrate: MigrateConfig,
 }
@@ -196,6 +197,35 @@ impl Default for RefitConfig {
             huber_delta: 1e-3,
             holdout_runs: 2,
             memory_bytes_max: 512 << 20,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct RegistryConfig {
+    pub store: String,
+    pub location: String,
+    pub commit_interval_ms: u64,
+    pub commit_rows_max: usize,
+    pub tidy_interval_s: u64,
+    pub query_memory_bytes_max: usize,
+    pub delta_file_rows_max: usize,
+    pub delta_retention_hours: u64,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self {
+            store: "delta".to_owned(),
+            location: String::new(),
+            commit_interval_ms: 10_000,
+            commit_rows_max: 10_000,
+            tidy_interval_s: 86_400,
+            query_memory_bytes_max: 1 << 30,
+            delta_file_rows_max: 50_000,
+            delta_retention_hours: 720,
         }
     }
 }

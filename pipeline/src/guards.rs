@@ -1,16 +1,11 @@
 //! Guards that are open, from outside: what `cairn doctor` shows, and what `cairn topics resume` asks for.
 
 use crate::contents;
-use cairn_avro::codec;
-use cairn_avro::contract::{self, Record as _};
+use crate::publish::{Keys, Who, publish};
 use cairn_avro::record::Guard;
-use cairn_bus::{Fault, Log, Membership, Offsets, Outgoing, SchemaRegistry};
+use cairn_bus::{Fault, Log, SchemaRegistry};
 use cairn_topics::handle::GUARDS;
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// How long a resume waits as it leaves.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Every guard that is open, in the order of their keys.
 ///
@@ -41,31 +36,20 @@ pub fn resume(
     app_id: &str,
     guards: &[Guard],
 ) -> Result<(), Fault> {
-    let entry = Guard::entry();
-    let id = registry.id_of(&contract::subject(GUARDS.name), entry.schema)?;
-    let mut session = log.open(Membership {
-        operator: "guards".into(),
-        group: format!("{app_id}.guards"),
-        instance: "resume".into(),
-        thread: 0,
-        topics: Vec::new(),
-    })?;
-    for guard in guards {
-        let asked = Guard {
-            resume: true,
-            ..guard.clone()
-        };
-        let mut value = Vec::with_capacity(256);
-        codec::encode_framed(id, &asked, &mut value)
-            .map_err(|error| Fault::Config(format!("{}: {error}", GUARDS.name)))?;
-        session.send(Outgoing {
-            topic: GUARDS.name.into(),
-            partition: GUARDS.partition(&asked, 1),
-            key: Some(GUARDS.key(&asked).into_bytes()),
-            value: Some(value),
-            headers: Vec::new(),
-        })?;
-    }
-    session.commit(&Offsets::new())?;
-    session.close(PATIENCE)
+    let who = Who {
+        app_id,
+        operator: "guards",
+        instance: "resume",
+    };
+    let asked: Vec<Keys<Guard>> = guards
+        .iter()
+        .map(|guard| {
+            Guard {
+                resume: true,
+                ..guard.clone()
+            }
+            .into()
+        })
+        .collect();
+    publish(log, registry, &who, GUARDS.name, &asked)
 }

@@ -3,13 +3,14 @@
 //! # Layout
 //!
 //! - [`config`]: every setting, from defaults, file, environment and flags.
-//! - [`connect`]: the log and the registry that the configuration names.
+//! - [`connect`]: the log and the schema registry that the configuration names.
 //! - `contents`: all that a topic holds now.
 //! - [`runtime`]: members, tasks and transactions over a log.
 //! - [`fit_work`] and [`window_query`]: the long work behind refits; SQL over rows in DataFusion.
 //! - [`ingest`]: files into ingress topics.
 //! - [`seal`] and [`deadletter`]: originals that nobody but their owner can read, and their replay.
 //! - [`guards`]: guards that are open, seen and resumed from outside.
+//! - [`registry`]: the experiment registry: tables of what the log says about runs, and SQL over them.
 //! - [`replay`]: the outputs of the past once more, held against what was written.
 //! - [`families`] and [`migrate`]: how many partitions of a family are in use, and another number of them.
 //! - [`gateway`]: /metrics, health, ingest over HTTP, the built-in schema registry.
@@ -28,7 +29,10 @@ pub mod ingest;
 pub mod logging;
 pub mod metrics;
 pub mod migrate;
+mod objects;
 pub mod plot;
+mod publish;
+pub mod registry;
 pub mod replay;
 pub mod runtime;
 pub mod seal;

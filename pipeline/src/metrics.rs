@@ -150,6 +150,36 @@ pub const METRICS: &[Definition] = &[
         meaning: "Time of one piece of long work.",
     },
     Definition {
+        name: "cairn_registry_rows_total",
+        kind: "counter",
+        labels: &[],
+        meaning: "Rows put into the tables of the experiment registry.",
+    },
+    Definition {
+        name: "cairn_registry_commits_total",
+        kind: "counter",
+        labels: &[],
+        meaning: "Commits of its tables.",
+    },
+    Definition {
+        name: "cairn_registry_failures_total",
+        kind: "counter",
+        labels: &[],
+        meaning: "Times that its store could not be written; the log keeps what is to come.",
+    },
+    Definition {
+        name: "cairn_registry_unreadable_total",
+        kind: "counter",
+        labels: &[],
+        meaning: "Records that could not be put into a table.",
+    },
+    Definition {
+        name: "cairn_registry_seconds",
+        kind: "histogram",
+        labels: &[],
+        meaning: "Time to bring all tables up to the log.",
+    },
+    Definition {
         name: "cairn_http_requests_total",
         kind: "counter",
         labels: &["route", "status"],
@@ -343,6 +373,23 @@ impl Metrics {
     /// Long work was done.
     pub fn asked(&self, kind: &str, took: Duration) {
         self.observe("cairn_ask_seconds", &[kind], took.as_secs_f64());
+    }
+
+    /// The registry's tables were brought up to the log.
+    pub fn registry(&self, rows: u64, commits: u64, took: Duration) {
+        self.add("cairn_registry_rows_total", &[], rows);
+        self.add("cairn_registry_commits_total", &[], commits);
+        self.observe("cairn_registry_seconds", &[], took.as_secs_f64());
+    }
+
+    /// The registry's store could not be written.
+    pub fn registry_failed(&self) {
+        self.add("cairn_registry_failures_total", &[], 1);
+    }
+
+    /// Records could not be put into a table.
+    pub fn registry_unreadable(&self, records: u64) {
+        self.add("cairn_registry_unreadable_total", &[], records);
     }
 
     /// A request was answered.

@@ -24,6 +24,42 @@ fn label(value: f64) -> String {
     }
 }
 
+/// A curve in one line: a block for each of `width` stretches, as high as the mean of its values; logarithmic where the values
+/// span so much. Nothing for no values.
+#[must_use]
+pub fn sparkline(values: &[f64], width: usize) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    let width = width.min(finite.len());
+    let mut means: Vec<f64> = (0..width)
+        .map(|at| {
+            let stretch = &finite[at * finite.len() / width..(at + 1) * finite.len() / width];
+            stretch.iter().sum::<f64>() / stretch.len() as f64
+        })
+        .collect();
+    let extremes = |means: &[f64]| {
+        let low = means.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (low, high)
+    };
+    let (low, high) = extremes(&means);
+    if low > 0.0 && high / low > LOG_FROM {
+        means.iter_mut().for_each(|mean| *mean = mean.log10());
+    }
+    let (low, high) = extremes(&means);
+    means
+        .iter()
+        .map(|mean| {
+            let share = if high > low {
+                (mean - low) / (high - low)
+            } else {
+                0.0
+            };
+            BLOCKS[((share * 7.0).round() as usize).min(7)]
+        })
+        .collect()
+}
+
 /// Draws a series into `width` by `height` characters. Nothing to draw gives a line that says so.
 #[must_use]
 pub fn draw(series: &Series<'_>, width: usize, height: usize) -> String {
@@ -186,5 +222,16 @@ mod tests {
             .count()
                 == 7
         );
+    }
+
+    #[test]
+    fn a_sparkline_follows_its_values() {
+        assert_eq!(
+            sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 8),
+            "▁▂▃▄▅▆▇█"
+        );
+        assert_eq!(sparkline(&[4.0, 4.0, 1.0, 1.0], 2), "█▁");
+        assert_eq!(sparkline(&[2.0, f64::NAN], 9), "▁");
+        assert_eq!(sparkline(&[], 9), "");
     }
 }

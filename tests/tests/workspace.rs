@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A crate of ours and the crates of ours that it may see.
-const MAY_SEE: [(&str, &[&str]); 7] = [
+const MAY_SEE: [(&str, &[&str]); 8] = [
     ("cairn-avro", &[]),
     ("cairn-topics", &["cairn-avro"]),
     ("cairn-scaling", &[]),
@@ -26,6 +26,7 @@ const MAY_SEE: [(&str, &[&str]); 7] = [
             "cairn-bus",
         ],
     ),
+    ("cairn-fuzz", &["cairn-avro", "cairn-pipeline"]),
     (
         "cairn-tests",
         &[

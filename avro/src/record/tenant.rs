@@ -323,10 +323,13 @@ pub struct Cohort {
     /// When it was made (milliseconds since 1970, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_time_ms: Option<i64>,
+    /// Which change of the cohort this is (from 1).
+    #[serde(default)]
+    pub version: i32,
 }
 
 wire_record! {
-    Cohort: tenant name where_sql description created_by created_time_ms
+    Cohort: tenant name where_sql description created_by created_time_ms version
 }
 
 impl Record for Cohort {

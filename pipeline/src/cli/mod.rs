@@ -15,6 +15,8 @@ mod looks;
 mod migrate;
 mod replay;
 mod run;
+mod runs;
+mod sql;
 mod table;
 mod tail;
 mod topics;
@@ -22,6 +24,7 @@ mod verdicts;
 
 use crate::config::{Config, ConfigError};
 use crate::connect::{self, Place};
+use crate::registry;
 use cairn_bus::Fault;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -76,6 +79,10 @@ enum Command {
     Tail(tail::Tail),
     /// What the breaker said of runs
     Verdicts(verdicts::Verdicts),
+    /// Runs of the registry: list, show, tag, untag, cohort, diff, export
+    Runs(runs::Runs),
+    /// Ask the registry's tables in SQL
+    Sql(sql::Sql),
     /// Try the breaker on files, without a log
     Breaker(breaker::Breaker),
     /// Records that could not be taken: list, show, replay
@@ -139,6 +146,25 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new("config", 2, error.problem, error.place, error.remedy)
+    }
+}
+
+impl From<registry::Fault> for Failure {
+    fn from(fault: registry::Fault) -> Self {
+        let (code, exit, remedy) = match &fault {
+            registry::Fault::Unreachable(_) => (
+                "unreachable",
+                4,
+                "start it, or check registry.location; the log keeps what is to come",
+            ),
+            registry::Fault::Conflict(_) => ("fenced", 5, "let one process write the registry"),
+            registry::Fault::Broken(_) => (
+                "registry",
+                2,
+                "see the message; the registry can be made again from the log",
+            ),
+        };
+        Self::new(code, exit, fault.to_string(), "registry", remedy)
     }
 }
 
@@ -218,6 +244,8 @@ pub fn main() -> ExitCode {
         Command::Ingest(command) => command.run(&global),
         Command::Tail(command) => command.run(&global),
         Command::Verdicts(command) => command.run(&global),
+        Command::Runs(command) => command.run(&global),
+        Command::Sql(command) => command.run(&global),
         Command::Breaker(command) => command.run(&global),
         Command::Deadletter(command) => command.run(&global),
         Command::Replay(command) => command.run(&global),

@@ -6,6 +6,8 @@ use crate::config::Config;
 use crate::connect::Place;
 use crate::gateway;
 use crate::metrics::Metrics;
+use crate::registry;
+use crate::registry::sink::{Following, Sink};
 use crate::runtime::service::{Drained, Service};
 use crate::runtime::task::kinds;
 use cairn_bus::{Fault, Membership};
@@ -56,6 +58,7 @@ impl Run {
             let timeout =
                 Duration::from_secs(self.timeout_s.unwrap_or(config.runtime.drain_timeout_s));
             let drained = service.drain(timeout)?;
+            self.bring_up(&config, &place);
             report(global, &drained);
             if drained.lag == 0 {
                 return Ok(0);
@@ -88,17 +91,64 @@ impl Run {
             })?;
         }
         let ready = service.ready.clone();
-        let gateway = gateway::start(&config, &place, metrics, ready, &self.instance_id)
+        let gateway = gateway::start(&config, &place, metrics.clone(), ready, &self.instance_id)
             .map_err(|failure| self.held(&config, &place).unwrap_or(failure))?;
+        let registry = self.follow(&config, &place, metrics)?;
         let result = service.run(&stop);
         stop.store(true, Ordering::Relaxed);
         drop(gateway);
+        drop(registry);
         result?;
         Ok(0)
     }
 }
 
 impl Run {
+    /// The registry is written by whoever normalises runs.
+    fn writes_registry(&self) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == "runs")
+    }
+
+    /// Lets the registry follow the log.
+    fn follow(
+        &self,
+        config: &Config,
+        place: &Place,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Following>, Failure> {
+        if !self.writes_registry() {
+            return Ok(None);
+        }
+        match registry::open(config)? {
+            Some(store) => Ok(Some(Following::start(
+                store,
+                place,
+                &config.registry,
+                metrics,
+            ))),
+            None => Ok(None),
+        }
+    }
+
+    /// Brings the registry up to what a drain has written. Where it cannot be, the log has all the same what it needs: the next
+    /// one who looks tries again.
+    fn bring_up(&self, config: &Config, place: &Place) {
+        if !self.writes_registry() {
+            return;
+        }
+        let done = registry::open(config).and_then(|store| {
+            let Some(store) = store else { return Ok(()) };
+            let mut sink = Sink::new(store, place, &config.registry)?;
+            if sink.become_writer()? {
+                sink.catch_up()?;
+            }
+            Ok(())
+        });
+        if let Err(fault) = done {
+            eprintln!("cairn: the registry was not brought up to the log: {fault}");
+        }
+    }
+
     /// Who holds the directory, where somebody does: an address that is taken may be that one's gateway's, and freeing it would
     /// not help. The sessions that tell are never used.
     fn held(&self, config: &Config, place: &Place) -> Option<Failure> {

@@ -182,6 +182,38 @@ const MEANINGS: &[(&str, &str)] = &[
         "`cairn migrate` moves about so much state in one transaction: within the transaction time-out on a slow broker, too.",
     ),
     (
+        "registry.store",
+        "Where the experiment registry keeps its tables: delta, jsonl, postgres, or off.",
+    ),
+    (
+        "registry.location",
+        "Directory or s3://, gs://, az:// address (delta), directory (jsonl), or postgres:// address; empty means registry/ in log.data.",
+    ),
+    (
+        "registry.commit_interval_ms",
+        "How often tables are brought up to the log: commands that look meanwhile say how far behind they are.",
+    ),
+    (
+        "registry.commit_rows_max",
+        "Rows that one commit takes at most.",
+    ),
+    (
+        "registry.tidy_interval_s",
+        "How often files that no version needs any more are removed.",
+    ),
+    (
+        "registry.query_memory_bytes_max",
+        "Memory that `cairn sql` and `cairn runs` may use for a query.",
+    ),
+    (
+        "registry.delta_file_rows_max",
+        "Rows of one data file: an upsert writes anew each file that holds a row of it.",
+    ),
+    (
+        "registry.delta_retention_hours",
+        "How long an earlier state of a table can be asked for.",
+    ),
+    (
         "replay.read_bytes",
         "`cairn replay` reads each partition about this far ahead.",
     ),

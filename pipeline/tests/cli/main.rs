@@ -6,7 +6,9 @@ mod ingest;
 mod messages;
 mod migrate;
 mod places;
+mod registry;
 mod replay;
+mod shared_data;
 mod sizes;
 
 use bench::{Bench, error};

@@ -9,6 +9,7 @@
 //! *is* of the format and cannot be read is a reject with a reason. A loss that is not finite is evidence, never a reject.
 
 mod azure_llm;
+mod bytes;
 mod contract;
 mod csv;
 mod evals;
@@ -37,6 +38,7 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use bytes::read_bytes;
 pub(crate) use contract::topic_of;
 
 use cairn_avro::record::Payload;

@@ -107,6 +107,9 @@ fn mapped_formats_are_told_by_their_first_byte() {
         ("a,b\n1,2\n", "mapped_csv"),
         (" {\"a\":1}\n", "mapped_jsonl"),
         ("[\n {\"a\":1}]", "mapped_json"),
+        ("{\n \"a\": 1\n}\n", "mapped_json"),
+        ("{\"a\": {\n \"b\": 1}}", "mapped_json"),
+        ("{\"a\":1\n{\"a\":2}\n", "mapped_jsonl"),
     ] {
         assert_eq!(detect(text.as_bytes(), true).map(Format::name), Ok(name));
     }

@@ -34,7 +34,7 @@ const RECORD_BYTES_MAX: usize = 1024 * 1024;
 pub(super) struct MappedCsv;
 /// A JSON Lines file with a mapping.
 pub(super) struct MappedJsonl;
-/// A JSON array of objects with a mapping.
+/// A JSON array of objects, or one object over several lines, with a mapping.
 pub(super) struct MappedJson;
 
 fn first_byte(head: &[u8]) -> Option<u8> {
@@ -42,6 +42,21 @@ fn first_byte(head: &[u8]) -> Option<u8> {
     head.iter()
         .copied()
         .find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// One object over several lines: the first line is none yet, and what follows it begins no other.
+fn is_spread(head: &[u8]) -> bool {
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    let mut lines = head
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty());
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    first.first() == Some(&b'{')
+        && second.first() != Some(&b'{')
+        && serde_json::from_slice::<&RawValue>(first).is_err()
 }
 
 impl Format for MappedCsv {
@@ -91,7 +106,7 @@ impl Format for MappedJsonl {
 
     fn detect(&self, head: &[u8]) -> Confidence {
         match first_byte(head) {
-            Some(b'{') => Confidence::Sure,
+            Some(b'{') if !is_spread(head) => Confidence::Sure,
             _ => Confidence::No,
         }
     }
@@ -122,6 +137,7 @@ impl Format for MappedJson {
     fn detect(&self, head: &[u8]) -> Confidence {
         match first_byte(head) {
             Some(b'[') => Confidence::Sure,
+            Some(b'{') if is_spread(head) => Confidence::Sure,
             _ => Confidence::No,
         }
     }
@@ -260,13 +276,17 @@ impl Parser for Table {
     fn split(&mut self, document: Vec<u8>) -> Result<(Vec<u8>, Vec<Piece>), Reject> {
         let repaired = quoted_numbers(&document);
         let text = repaired.as_deref().unwrap_or(&document);
-        let found = serde_json::from_slice::<Vec<&RawValue>>(text)
-            .map(|entries| pieces(&document, text, &entries));
+        let found = if first_byte(text) == Some(b'{') {
+            serde_json::from_slice::<&RawValue>(text).map(|entry| vec![entry])
+        } else {
+            serde_json::from_slice::<Vec<&RawValue>>(text)
+        };
+        let found = found.map(|entries| pieces(&document, text, &entries));
         match found {
             Ok(pieces) => Ok((repaired.unwrap_or(document), pieces)),
             Err(error) => Err(Reject {
                 class: "json",
-                text: format!("the document is no JSON array of objects: {error}"),
+                text: format!("the document is no JSON object, and no array of objects: {error}"),
                 topic: self.rows.topic(),
                 position: Position {
                     line: error.line() as u64,

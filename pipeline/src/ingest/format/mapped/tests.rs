@@ -199,6 +199,30 @@ fn bad_rows_are_rejects_and_do_not_spoil_others() {
     );
 }
 
+/// An experiment a file, as many tools write it.
+#[test]
+fn one_object_over_several_lines_is_a_row() {
+    let mapping =
+        "{topic: telemetry.training, run_id: run.name, fields: {step: steps, loss: result.loss}}";
+    let out = read(
+        "mapped_json",
+        b"{\n  \"run\": {\"name\": \"a\"},\n  \"steps\": 7,\n  \"result\": {\"loss\": 2.5}\n}\n",
+        &map(mapping),
+    );
+    let rows = training(&out);
+    assert_eq!(
+        (
+            rows.len(),
+            rows[0].run_id.as_str(),
+            rows[0].step,
+            rows[0].loss
+        ),
+        (1, "a", 7, Some(2.5))
+    );
+    let out = read("mapped_json", b"{\n  \"run\": {\n", &map(mapping));
+    assert_eq!((out.events.len(), out.rejects[0].class), (0, "json"));
+}
+
 /// RFC 4180, 2.2; a row that was cut within its cells or quotes is none.
 #[test]
 fn the_last_row_needs_no_line_end() {
