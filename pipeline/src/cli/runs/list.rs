@@ -6,7 +6,7 @@ use super::row;
 use super::view::{View, as_of, literal};
 use crate::plot::sparkline;
 use crate::window_query::final_loss;
-use cairn_avro::record::ExperimentRow;
+use cairn_avro::record::{BreakerState, ExperimentRow};
 use clap::Args;
 use std::collections::HashMap;
 
@@ -94,7 +94,10 @@ fn text(
             number(loss.map(|(loss, _)| loss)),
             loss.map_or("–".to_owned(), |(_, kind)| kind.as_str().to_owned()),
             number(row.derived.flops),
-            word(&row.breaker_state),
+            match row.breaker_state {
+                BreakerState::Unknown => "–".to_owned(),
+                ref state => word(state),
+            },
             row.tags.join(" "),
         ];
         if is_wide {

@@ -9,10 +9,19 @@ use std::sync::OnceLock;
 /// The row of `runs list --json` and `runs show --json`.
 pub(super) fn json(row: &ExperimentRow) -> Value {
     let mut value = serde_json::to_value(row).unwrap_or_default();
+    // by topic; where a run's records lie in several of its partitions, by each of them
+    let is_alone = |topic: &str| row.inputs.iter().filter(|span| span.topic == topic).count() == 1;
     let inputs: Map<String, Value> = row
         .inputs
         .iter()
-        .map(|span| (span.topic.clone(), json!([span.first, span.last])))
+        .map(|span| {
+            let name = if is_alone(&span.topic) {
+                span.topic.clone()
+            } else {
+                format!("{}/{}", span.topic, span.partition)
+            };
+            (name, json!([span.first, span.last]))
+        })
         .collect();
     if let Some(members) = value.as_object_mut() {
         let told = told(members);

@@ -6,7 +6,7 @@ use super::list::{name, word};
 use super::row;
 use super::view::{View, as_of, literal};
 use crate::plot::{Series, draw};
-use cairn_avro::record::ExperimentRow;
+use cairn_avro::record::{BreakerState, ExperimentRow};
 use clap::Args;
 use serde_json::Value;
 
@@ -35,6 +35,11 @@ impl Show {
     }
 }
 
+/// What the breaker says, where it has said something.
+fn breaker(row: &ExperimentRow) -> Option<String> {
+    (row.breaker_state != BreakerState::Unknown).then(|| word(&row.breaker_state))
+}
+
 /// The parts of the screen: a head, and the members of the row that lie under it.
 const PARTS: &[(&str, &str)] = &[
     ("model", "model"),
@@ -58,16 +63,18 @@ const ELSEWHERE: &[&str] = &[
     "expected",
     "uncertainty",
     "breaker_state",
+    "attempt",
+    "attempts",
     "updated_append_time_ms",
     "derivation_version",
 ];
 
 fn text(row: &ExperimentRow, json: &Value) -> String {
     let mut out = format!(
-        "{}  {}  breaker {}  attempt {} of {}\n",
+        "{}  {}{}  attempt {} of {}\n",
         name(row),
         word(&row.status),
-        word(&row.breaker_state),
+        breaker(row).map_or(String::new(), |state| format!("  breaker {state}")),
         row.attempt + 1,
         row.attempts.max(row.attempt + 1)
     );
