@@ -293,7 +293,14 @@ fn a_payload_inside_a_record_names_its_kind() {
 fn field_names_are_the_schemas() {
     assert_eq!(
         json::field_names("runs.tags"),
-        ["run_id", "event_time_ms", "add", "remove", "actor"]
+        [
+            "run_id",
+            "event_time_ms",
+            "add",
+            "remove",
+            "actor",
+            "rederive"
+        ]
     );
     assert!(json::field_names("nowhere").is_empty());
 }

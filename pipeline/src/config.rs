@@ -399,6 +399,13 @@ impl Config {
                 "use lower-case letters, digits and hyphens, 63 at most, beginning with a letter or digit",
             ));
         }
+        if let Err((name, problem)) = self.runs.derivation.check() {
+            return Err(wrong(
+                name,
+                problem,
+                "`cairn config` says what an entry has; mend it there",
+            ));
+        }
         if !(0.0..1.0).contains(&self.refit.level) {
             return Err(wrong(
                 "refit.level",

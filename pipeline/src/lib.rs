@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //!
+//! - [`backfill`]: derived fields of rows once more.
 //! - [`config`]: every setting, from defaults, file, environment and flags.
 //! - [`connect`]: the log and the schema registry that the configuration names.
 //! - `contents`: all that a topic holds now.
@@ -16,6 +17,7 @@
 //! - [`gateway`]: /metrics, health, ingest over HTTP, the built-in schema registry.
 //! - [`cli`]: one file a command.
 
+pub mod backfill;
 pub mod cli;
 pub mod config;
 pub mod connect;

@@ -157,7 +157,10 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("run_id", "run"),
     ("status", "planned, running, finished, failed or stalled"),
     ("family", "model family"),
-    ("parameters", "parameters, embeddings included"),
+    (
+        "parameters",
+        "parameters, embeddings included; counted from the shape where not told",
+    ),
     ("parameters_active", "parameters active for a token"),
     ("parameters_non_embedding", "parameters without embeddings"),
     ("depth_layers", "layers"),
@@ -177,7 +180,10 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("learning_rate_peak", "peak learning rate"),
     ("batch_tokens", "tokens a step"),
     ("tokenizer", "tokenizer"),
-    ("flops", "training FLOPs, 6ND"),
+    (
+        "flops",
+        "training FLOPs by runs.derivation.flops_convention, 6ND unless set",
+    ),
     ("retries", "restarts"),
     ("breaker_state", "closed, open or half_open"),
     (
@@ -211,14 +217,24 @@ fn table(rows: &[ExperimentRow]) -> Result<RecordBatch, String> {
         ("run_id", text(&|row| Some(row.run_id.clone()))),
         ("status", text(&|row| word(&row.status))),
         ("family", text(&|row| row.model.family.clone())),
-        ("parameters", float(&|row| row.model.parameters_total)),
+        (
+            "parameters",
+            float(&|row| row.model.parameters_total.or(row.derived.parameters_total)),
+        ),
         (
             "parameters_active",
-            float(&|row| row.model.parameters_active),
+            float(&|row| {
+                row.model
+                    .parameters_active
+                    .or(row.derived.parameters_active)
+            }),
         ),
         (
             "parameters_non_embedding",
-            float(&|row| row.model.parameters_non_embedding),
+            float(&|row| {
+                let told = row.model.parameters_non_embedding;
+                told.or(row.derived.parameters_non_embedding)
+            }),
         ),
         ("depth_layers", long(&|row| row.model.depth_layers)),
         ("width", long(&|row| row.model.width)),

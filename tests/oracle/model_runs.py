@@ -4,6 +4,7 @@ import math
 
 from common import complete
 from model_breaker import Breaker
+from model_derived import VERSION, Sketches, derived
 from model_windows import NONFINITE, Clock, Row, Windows
 
 REASONING = ("arc_", "bbh", "drop", "gpqa", "gsm8k", "hendrycks_math", "logiqa", "math", "minerva_math")
@@ -15,8 +16,10 @@ class Run:
     def __init__(self, tenant, run_id, end_grace_ms):
         self.clock, self.windows, self.breaker = Clock(end_grace_ms), Windows(), Breaker()
         parts = {name: {} for name in ("model", "training", "hardware", "environment", "derived")}
-        said = {"tenant": tenant, "run_id": run_id, "derivation_version": 1, "updated_append_time_ms": 0, **parts}
+        said = {"tenant": tenant, "run_id": run_id, "derivation_version": VERSION, "updated_append_time_ms": 0, **parts}
         self.row = complete("experiments.rows", said)
+        self.nothing_derived = self.row["derived"]
+        self.sketches, self.spans, self.powers, self.summary_at = Sketches(), {}, [], None
         self.loss_at = self.validation_at = self.runtime_at = self.ended = self.speed = None
         self.measured = {"steps": {}, "tokens": {}}  # the most of each attempt that was measured
         self.speed_at = None  # attempt and step that the tokens a second are of
@@ -44,11 +47,15 @@ class Run:
             first, last = row["first_event_time_ms"], row["last_event_time_ms"]
             row["first_event_time_ms"] = time_ms if first is None else min(first, time_ms)
             row["last_event_time_ms"] = time_ms if last is None else max(last, time_ms)
+            if topic in ("telemetry.training", "runs.lifecycle"):
+                first, last = self.spans.get(event["attempt"], (time_ms, time_ms))
+                self.spans[event["attempt"]] = (min(first, time_ms), max(last, time_ms))
         self._status(topic)
         source = event["source"]
         self._cover(source["topic"], source["partition"], source["offset"])
         row["updated_append_time_ms"] = record.time_ms
-        row["derived"] = self._derived()
+        row["quantiles"] = self.sketches.rows()
+        row["derived"] = derived(self.nothing_derived, row, self.speed, self.spans, self.powers)
 
     def _training(self, event):
         row, place = self.row, (event["attempt"], event["step"])
@@ -83,11 +90,28 @@ class Run:
     def _runtime(self, event):
         time_ms = event["event_time_ms"]
         place = (event["attempt"], -(2**63) if time_ms is None else time_ms)
-        if self.runtime_at is not None and place < self.runtime_at:
-            return
-        self.runtime_at = place
-        for name in ("latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "time_to_first_token_ms", "throughput_tokens_per_second",
-                     "memory_bytes", "power_watts"):
+        newest = self.runtime_at is None or place >= self.runtime_at
+        self.runtime_at = place if newest else self.runtime_at
+        percentiles = ("latency_ms_p50", "latency_ms_p95", "latency_ms_p99")
+        medians = ("time_to_first_token_ms", "throughput_tokens_per_second")
+        of_one = event["n"] in (None, 1) and all(event[name] is None for name in percentiles)
+        names = ("memory_bytes", "power_watts") if newest else ()
+        if event["power_watts"] is not None:
+            self.powers.append(event["power_watts"])
+        if of_one:
+            for name in ("latency_ms", "time_per_output_token_ms", *medians):
+                if event[name] is not None:
+                    self.sketches.note(name, event["attempt"], event[name])
+            known = {} if self.summary_at is not None else {row["metric"]: row for row in self.sketches.rows()}
+            if "latency_ms" in known:
+                self.row.update({name: known["latency_ms"][name[-3:]] for name in percentiles})
+            self.row.update({name: known[name]["p50"] for name in medians if name in known})
+        elif self.summary_at is None or place >= self.summary_at:
+            first, self.summary_at = self.summary_at is None, place
+            if first:
+                self.row.update(dict.fromkeys((*percentiles, *medians)))
+            names += (*percentiles, *medians)
+        for name in names:
             if event[name] is not None:
                 self.row[name] = event[name]
 
@@ -95,6 +119,8 @@ class Run:
         self.row["tool_calls"] += 1
         self.tool_successes += event["outcome"] == "success"
         self.row["tool_success_ratio"] = self.tool_successes / self.row["tool_calls"]
+        if event["latency_ms"] is not None:
+            self.sketches.note("tool_latency_ms", event["attempt"], event["latency_ms"])
 
     def _score_of_eval(self, event):
         kind = "reasoning" if event["task"].startswith(REASONING) else "quality"
@@ -194,28 +220,6 @@ class Run:
         span = spans.setdefault((topic, partition), {"topic": topic, "partition": partition, "first": offset, "last": offset})
         span["first"], span["last"] = min(span["first"], offset), max(span["last"], offset)
         self.row["inputs"] = [spans[key] for key in sorted(spans)]
-
-    def _derived(self):
-        row, model, hardware = self.row, self.row["model"], self.row["hardware"]
-        parameters = model["parameters_total"] if model["parameters_active"] is None else model["parameters_active"]
-        tokens, count, peak = row["tokens"], hardware["accelerator_count"], hardware["peak_flops_per_second"]
-        out = dict.fromkeys(("flops", "tokens_per_parameter", "effective_tokens", "model_flops_utilization", "accelerator_hours", "cost",
-                             "energy_kilowatt_hours"))
-        out["flops_convention"], out["currency"] = "6ND", hardware["currency"]
-        if parameters is not None and tokens is not None:
-            out["flops"] = 6.0 * parameters * tokens
-            out["tokens_per_parameter"] = tokens / parameters if parameters > 0 else None
-        if parameters is not None and self.speed is not None and peak is not None and count is not None and peak * count > 0:
-            out["model_flops_utilization"] = 6.0 * parameters * self.speed / (peak * count)
-        if row["first_event_time_ms"] is not None:
-            hours = (row["last_event_time_ms"] - row["first_event_time_ms"]) / 3_600_000
-            if count is not None:
-                out["accelerator_hours"] = hours * count
-                if hardware["price_per_hour"] is not None:
-                    out["cost"] = hours * count * hardware["price_per_hour"]
-            if row["power_watts"] is not None:
-                out["energy_kilowatt_hours"] = hours * row["power_watts"] / 1000.0
-        return out
 
     def plan(self):
         training = self.row["training"]

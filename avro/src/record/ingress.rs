@@ -484,10 +484,13 @@ pub struct RunTags {
     /// Who asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// Asks that the derived fields of the run's row be computed again, by the rules and tables now in force: what `cairn backfill` sends.
+    #[serde(default)]
+    pub rederive: bool,
 }
 
 wire_record! {
-    RunTags: run_id event_time_ms add remove actor
+    RunTags: run_id event_time_ms add remove actor rederive
 }
 
 impl Record for RunTags {

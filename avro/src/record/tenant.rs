@@ -90,25 +90,25 @@ pub struct ExperimentRow {
     /// Newest score of each evaluation task and safety metric.
     #[serde(default)]
     pub scores: Vec<Score>,
-    /// Median serving latency (milliseconds).
+    /// Median serving latency: as told by the newest summary, else from `quantiles` (milliseconds).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p50: Option<f64>,
-    /// 95th percentile of serving latency (milliseconds).
+    /// 95th percentile of serving latency: as told by the newest summary, else from `quantiles` (milliseconds).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p95: Option<f64>,
-    /// 99th percentile of serving latency (milliseconds).
+    /// 99th percentile of serving latency: as told by the newest summary, else from `quantiles` (milliseconds).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms_p99: Option<f64>,
-    /// Time to the first token (milliseconds).
+    /// Time to the first token: as told by the newest summary, else the median of `quantiles` (milliseconds).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_first_token_ms: Option<f64>,
-    /// Serving throughput (tokens per second).
+    /// Serving throughput: as told by the newest summary, else the median of `quantiles` (tokens per second).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_tokens_per_second: Option<f64>,
     /// Peak accelerator memory (bytes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<i64>,
-    /// Power drawn by the accelerators (watts).
+    /// Power drawn by the accelerators, as told last (watts).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<f64>,
     /// Tool calls seen (count).
@@ -137,14 +137,17 @@ pub struct ExperimentRow {
     /// State of the run's breaker.
     #[serde(default)]
     pub breaker_state: BreakerState,
-    /// Version of the rules that made the row.
+    /// Version of the rules that `derived` was computed by; greater after a convention has changed. `cairn backfill` brings older rows up to date.
     #[serde(default)]
     pub derivation_version: i32,
-    /// Records of `runs.events` that the row was folded from.
+    /// Records that the row rests on, by topic and partition: those of ingress that its events came in by (of `runs.events` where an event names none), first and last; a fact that comes late widens them.
     #[serde(default)]
     pub inputs: Vec<OffsetSpan>,
     /// Append time of the newest record in the row (milliseconds since 1970, UTC).
     pub updated_append_time_ms: i64,
+    /// Distributions of latency and throughput over single measurements, in order of the metric.
+    #[serde(default)]
+    pub quantiles: Vec<Quantiles>,
 }
 
 wire_record! {
@@ -155,7 +158,7 @@ wire_record! {
         latency_ms_p50 latency_ms_p95 latency_ms_p99 time_to_first_token_ms
         throughput_tokens_per_second memory_bytes power_watts tool_calls tool_success_ratio derived
         divergences retries nonfinite_steps uncertainty artifacts breaker_state derivation_version
-        inputs updated_append_time_ms
+        inputs updated_append_time_ms quantiles
 }
 
 impl Record for ExperimentRow {
@@ -254,38 +257,86 @@ open_enum!(ScoreKind {
 /// What is computed from a run's configuration and telemetry.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Derived {
-    /// Training compute (floating point operations).
+    /// Training compute by `flops_convention` (floating point operations).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flops: Option<f64>,
-    /// Name and version of the rule that counted the compute; empty when it was not counted.
+    /// Rule that counted `flops`, as `runs.derivation.flops_convention` names it: `6ND`, `6ND_non_embedding`, `exact` or `hoffmann_2022`; empty when it was not counted.
     #[serde(default)]
     pub flops_convention: String,
-    /// Tokens seen per parameter (ratio).
+    /// Tokens seen per parameter: tokens / `parameters_active` (ratio).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_parameter: Option<f64>,
-    /// Tokens discounted for repetition (tokens).
+    /// Tokens discounted for repetition: U + U R* (1 - exp(-R / R*)) with U distinct tokens, R = tokens / U - 1, R* = 15.387756; the tokens themselves where nothing was repeated (tokens; Muennighoff et al. 2023, arXiv 2305.16264, eq. 5). U is the run's `unique_tokens`, else each data set counts by its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_tokens: Option<f64>,
-    /// Achieved share of the hardware's peak rate (ratio, 0 to 1).
+    /// Achieved share of the hardware's peak rate: training FLOPs a token x tokens a second of the greatest step / (`peak_flops_per_second` x accelerators) (ratio; Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_flops_utilization: Option<f64>,
-    /// Accelerator time (hours).
+    /// Accelerator time: `training_hours` x accelerators (hours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator_hours: Option<f64>,
-    /// Cost of the accelerator time (in `currency`).
+    /// Cost of the accelerator time: `accelerator_hours` x `price_per_hour` (in `currency`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
     /// Currency of the cost, ISO 4217 code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// Energy drawn by the accelerators (kilowatt hours).
+    /// Energy drawn by the accelerators: `training_hours` x the mean of the powers told / 1000 (kilowatt hours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_kilowatt_hours: Option<f64>,
+    /// Training compute as 6 N D with N = `parameters_active` (floating point operations; Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops_6nd: Option<f64>,
+    /// Training compute counted from the shape: three times the matrix products of a forward pass, attention over the whole context and the output head included, embedding look-ups not (floating point operations; Chowdhery et al. 2022, appendix B, with the parts of Hoffmann et al. 2022, arXiv 2203.15556, appendix F).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops_exact: Option<f64>,
+    /// Parameters, all of them: as told, else counted from the shape (count).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters_total: Option<f64>,
+    /// Parameters used for one token: as told, else counted from the shape, else `parameters_total` where there are no experts (count).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters_active: Option<f64>,
+    /// Parameters outside embedding tables and output head: as told, else counted from the shape (count).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters_non_embedding: Option<f64>,
+    /// Parameters in embedding tables and output head: as told, else counted from the shape (count).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters_embedding: Option<f64>,
+    /// Names of those of the four fields before that were counted from the shape instead of told.
+    #[serde(default)]
+    pub parameters_counted: Vec<String>,
+    /// Passes over the distinct tokens: tokens / U (ratio).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// Rule that counted the FLOPs a token of the utilization: `exact` where the shape is known, else `6ND`; empty when there is none.
+    #[serde(default)]
+    pub utilization_convention: String,
+    /// Accelerator, as the table of accelerators names it; null when the table does not know what the run told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<String>,
+    /// Peak rate of one accelerator, dense: as told, else the datasheet's for the run's number format (floating point operations per second).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_flops_per_second: Option<f64>,
+    /// Wall time of training: from the first to the last step or lifecycle event of each attempt, summed over attempts (hours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_hours: Option<f64>,
+    /// Price of one accelerator for one hour: as told, else from the price table as of the run's first event (in `currency`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<f64>,
+    /// Where the price comes from: `told` or `table`; empty when there is none.
+    #[serde(default)]
+    pub price_source: String,
+    /// Version of the data that derivations rest on: date of the compiled-in tables of accelerators and prices; where `runs.derivation` sets something, a plus sign and eight digits of its digest.
+    #[serde(default)]
+    pub tables_version: String,
 }
 
 wire_record! {
     Derived: flops flops_convention tokens_per_parameter effective_tokens model_flops_utilization
-        accelerator_hours cost currency energy_kilowatt_hours
+        accelerator_hours cost currency energy_kilowatt_hours flops_6nd flops_exact
+        parameters_total parameters_active parameters_non_embedding parameters_embedding
+        parameters_counted epochs utilization_convention accelerator peak_flops_per_second
+        training_hours price_per_hour price_source tables_version
 }
 
 /// Uncertainty band of one metric.
@@ -303,6 +354,39 @@ pub struct Band {
 
 wire_record! {
     Band: metric low high level
+}
+
+/// Distribution of one metric over single measurements, as a sketch that can be merged with others.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Name of the metric, unit at the end: `latency_ms`, `time_to_first_token_ms`, `time_per_output_token_ms`, `throughput_tokens_per_second`, `tool_latency_ms`.
+    pub metric: String,
+    /// Attempt that was measured: the newest that measured the metric (from 0).
+    #[serde(default)]
+    pub attempt: i32,
+    /// Measurements (count).
+    pub n: i64,
+    /// 5th percentile, in the metric's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p05: Option<f64>,
+    /// Median, in the metric's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<f64>,
+    /// 95th percentile, in the metric's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<f64>,
+    /// 99th percentile, in the metric's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<f64>,
+    /// Most by which a percentile differs from the measurement of that rank, beside half a thousandth of the unit (ratio).
+    pub relative_error: f64,
+    /// HdrHistogram of the measurements in thousandths of the unit, two significant digits, encoding V2 without compression: histograms of several runs add.
+    #[serde(with = "apache_avro::serde::bytes")]
+    pub sketch: Vec<u8>,
+}
+
+wire_record! {
+    Quantiles: metric attempt n p05 p50 p95 p99 relative_error sketch
 }
 
 /// A named query over the experiment rows.

@@ -33,6 +33,14 @@ impl Runs {
             );
             return;
         }
+        if let Payload::RunTags(tags) = &event.payload
+            && tags.rederive
+            && tags.add.is_empty()
+            && tags.remove.is_empty()
+        {
+            self.derive_again(at, key, event);
+            return;
+        }
         if self.seen.contains(key, class, &event.event_id) {
             emit.duplicates += 1;
             return;
@@ -70,6 +78,22 @@ impl Runs {
             run.last = Some((at.partition, at.offset));
             follow::end(run, mark);
             self.note_end(key);
+        }
+    }
+
+    /// Takes a request to derive a row again (decision 0013). It is about the row and not about the run: of a run without a
+    /// row it makes none, a row that is up to date stays as it is, and it is no event that could be seen twice, because the
+    /// second time changes nothing. A row that this batch has changed is derived before it is put out anyhow.
+    fn derive_again(&mut self, at: &At<'_>, key: &str, event: &RunEvent) {
+        if !self.touched.contains(key)
+            && self
+                .rows
+                .get(key)
+                .is_some_and(|state| !state.is_derived_by(&self.derivation))
+        {
+            let state = self.rows.entry(key, || RowState::new("", ""));
+            state.asked_again(at, event);
+            self.touched.insert(key.to_owned());
         }
     }
 

@@ -30,7 +30,7 @@ use crate::tables::Table;
 use crate::time::AppendTimeMs;
 use cairn_avro::record::RunEvents;
 use followed::FollowedRuns;
-use normalize::RowState;
+use normalize::{Derivation, RowState};
 use seen::{Seen, SeenLimits};
 use std::collections::BTreeSet;
 use watch::Watch;
@@ -47,6 +47,8 @@ pub enum Input {
 /// The core.
 pub struct Runs {
     rules: RunsRules,
+    /// How derived fields are computed, made from the rules.
+    derivation: Derivation,
     seen: Seen,
     rows: Table<RowState>,
     followed: FollowedRuns,
@@ -79,6 +81,7 @@ impl Runs {
         };
         let rows_max = rules.follow.rules.windows.rows_max;
         Self {
+            derivation: Derivation::new(&rules.derivation),
             rules,
             seen: Seen::new(limits),
             rows: Table::new("rows"),
@@ -107,6 +110,11 @@ impl Runs {
                 emit.trace(event.traceparent.as_deref());
                 self.event(at, &key, &events, event, emit);
             }
+            if self.touched.contains(&key) {
+                self.rows
+                    .entry(&key, || RowState::new(&events.tenant, &events.run_id))
+                    .settle();
+            }
             // An end is judged when all of the record's rows are in, still in the trace of the last of them.
             self.look(at, &key, AppendTimeMs(self.wall_ms), emit);
             emit.trace(None);
@@ -119,9 +127,16 @@ impl Runs {
     /// Publishes the rows that the batch changed; called once before each commit.
     pub fn flush(&mut self, emit: &mut Emit) {
         for key in std::mem::take(&mut self.touched) {
-            if let Some(state) = self.rows.get(&key) {
-                emit.put(Output::Row(state.row.clone()));
-            }
+            self.publish(&key, emit);
+        }
+    }
+
+    /// Derives a row that the batch changed and puts it out.
+    fn publish(&mut self, key: &str, emit: &mut Emit) {
+        if self.rows.get(key).is_some() {
+            let state = self.rows.entry(key, || RowState::new("", ""));
+            state.derive(&self.derivation);
+            emit.put(Output::Row(state.row.clone()));
         }
     }
 

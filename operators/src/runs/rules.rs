@@ -1,5 +1,6 @@
 //! How runs are followed, and for how long they are remembered: the section `runs` of the configuration.
 
+use super::normalize::DerivationRules;
 use super::seen::SeenLimits;
 use crate::breaker::follow::FollowSettings;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct RunsRules {
     /// Clocks, windows and breaker.
     pub follow: FollowSettings,
+    /// What derived fields rest on beside the row.
+    pub derivation: DerivationRules,
     /// Most ids of events kept for a run; a duplicate older than that is late, not new.
     pub dedupe_ids_per_run_max: usize,
     /// How long after a run's end its windows, breaker and telemetry ids are kept.
@@ -24,6 +27,7 @@ impl Default for RunsRules {
     fn default() -> Self {
         Self {
             follow: FollowSettings::default(),
+            derivation: DerivationRules::default(),
             dedupe_ids_per_run_max: SeenLimits::default().ids_per_run_max,
             forget_after_end_ms: 600_000,
             row_retention_days: 365,

@@ -156,10 +156,8 @@ impl Runs {
             .collect();
         for (key, status) in old {
             // What the batch has changed of it is still said, wherever the batch ends.
-            if self.touched.remove(&key)
-                && let Some(state) = self.rows.get(&key)
-            {
-                emit.put(Output::Row(state.row.clone()));
+            if self.touched.remove(&key) {
+                self.publish(&key, emit);
             }
             self.rows.remove(&key);
             self.followed.remove(&key);

@@ -4,6 +4,7 @@
 //! text for people goes to standard error. Exit: 0 done, 1 refused, 2 wrong usage or configuration, 3 done with rejected
 //! rows, 4 out of reach, 5 locked or fenced.
 
+mod backfill;
 mod breaker;
 mod config_list;
 mod deadletter;
@@ -87,6 +88,8 @@ enum Command {
     Breaker(breaker::Breaker),
     /// Records that could not be taken: list, show, replay
     Deadletter(deadletter::Deadletter),
+    /// Have derived fields of rows computed again, after prices or a convention have changed
+    Backfill(backfill::Backfill),
     /// Recompute outputs from their inputs into a new log, and hold them against what was written
     Replay(replay::Replay),
     /// The catalogue of topics: list, apply, diff, asyncapi
@@ -248,6 +251,7 @@ pub fn main() -> ExitCode {
         Command::Sql(command) => command.run(&global),
         Command::Breaker(command) => command.run(&global),
         Command::Deadletter(command) => command.run(&global),
+        Command::Backfill(command) => command.run(&global),
         Command::Replay(command) => command.run(&global),
         Command::Topics(command) => command.run(&global),
         Command::Migrate(command) => command.run(&global),

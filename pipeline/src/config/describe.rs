@@ -255,6 +255,11 @@ const SOURCES: &[(&str, &str, &str)] = &[
         "RunsRules",
     ),
     (
+        "runs.derivation",
+        include_str!("../../../operators/src/runs/normalize/derived/settings.rs"),
+        "DerivationRules",
+    ),
+    (
         "runs.follow.time",
         include_str!("../../../operators/src/time.rs"),
         "TimeSettings",

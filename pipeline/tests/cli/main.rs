@@ -1,5 +1,6 @@
 //! The command as outsiders call it: exit codes, JSON, and what it says of bad input.
 
+mod backfill;
 mod bench;
 mod http;
 mod ingest;

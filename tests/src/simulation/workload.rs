@@ -122,18 +122,31 @@ fn run(draw: &mut Draw, run_id: &str) -> Vec<Payload> {
 fn other(draw: &mut Draw, run_id: &str, attempt: i32, step: i64) -> Payload {
     let run_id = run_id.to_owned();
     match draw.below(4) {
-        0 => Payload::RunTags(RunTags {
-            run_id,
-            add: vec![format!("tag-{}", draw.below(5))],
-            ..RunTags::default()
-        }),
-        1 => Payload::RuntimeTelemetry(RuntimeTelemetry {
-            run_id,
-            attempt,
-            step: Some(step),
-            latency_ms_p50: Some(draw.between(1, 100) as f64),
-            ..RuntimeTelemetry::default()
-        }),
+        0 => {
+            // one in five asks what `cairn backfill` asks
+            let tag = draw.below(5);
+            let rederive = tag == 4;
+            let add = (!rederive).then(|| format!("tag-{tag}"));
+            Payload::RunTags(RunTags {
+                run_id,
+                add: add.into_iter().collect(),
+                rederive,
+                ..RunTags::default()
+            })
+        }
+        1 => {
+            // of many requests, or of one
+            let latency_ms = draw.between(1, 100);
+            let of_one = latency_ms % 2 == 0;
+            Payload::RuntimeTelemetry(RuntimeTelemetry {
+                run_id,
+                attempt,
+                step: Some(step),
+                latency_ms: of_one.then_some(latency_ms as f64),
+                latency_ms_p50: (!of_one).then_some(latency_ms as f64),
+                ..RuntimeTelemetry::default()
+            })
+        }
         _ => Payload::EvalResult(EvalResult {
             run_id,
             attempt,

@@ -11,19 +11,23 @@ mod declared;
 mod derived;
 mod measured;
 mod scores;
+mod sketch;
 
-pub use derived::FLOPS_CONVENTION;
+pub use derived::{Accelerator, Derivation, DerivationRules, FlopsConvention, Price};
+pub use sketch::{RELATIVE_ERROR, merged};
 
 use super::wire;
 use crate::operator::At;
 use cairn_avro::record::{
     BreakerState, ExperimentRow, OffsetSpan, Payload, RunEvent, RunStatus, Verdict,
 };
-use derived::derive;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// Version of the derivations below; `cairn backfill` recomputes rows that carry an older one.
-pub const DERIVATION_VERSION: i32 = 1;
+/// Version of the derivations: one more whenever a formula or a convention changes what rows say. `cairn backfill` has rows
+/// that carry an older one computed again. 2: counts from the shape, effective tokens, tables of accelerators and prices, hours
+/// of training alone.
+pub const DERIVATION_VERSION: i32 = 2;
 /// Most scores, tags and artifacts that a row keeps: bounds a run that is scored at every step.
 const LIST_MAX: usize = 512;
 
@@ -43,7 +47,7 @@ pub struct RowState {
     /// (attempt, step) that `validation_loss_last` comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     validation_at: Option<(i32, i64)>,
-    /// (attempt, time) that the latencies come from.
+    /// (attempt, time) that memory and power come from.
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_at: Option<(i32, i64)>,
     /// Tool calls that succeeded.
@@ -61,6 +65,21 @@ pub struct RowState {
     #[serde(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     speed_at: Option<(i32, i64)>,
+    /// Sketches of the record at hand.
+    #[serde(skip)]
+    unpacked: sketch::Unpacked,
+    /// (attempt, time) of the newest record that told latencies of many requests.
+    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary_at: Option<(i32, i64)>,
+    /// Sum and number of the powers that were told, watts.
+    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    power: Option<(f64, i64)>,
+    /// First and last time of training events of each attempt; none in a state of before derivation 2.
+    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training_spans: Option<BTreeMap<i32, (i64, i64)>>,
 }
 
 /// Attempts that measures are of, each where it was measured.
@@ -94,6 +113,10 @@ impl RowState {
             tokens_per_second: None,
             speed_at: None,
             diverged: false,
+            unpacked: sketch::Unpacked::default(),
+            summary_at: None,
+            power: None,
+            training_spans: Some(BTreeMap::new()),
         }
     }
 
@@ -113,7 +136,7 @@ impl RowState {
         self.row.breaker_state = verdict.state;
     }
 
-    /// Folds one event into the row.
+    /// Folds one event into the row; [`RowState::settle`] follows the last one of a record.
     pub fn fold(&mut self, at: &At<'_>, event: &RunEvent) {
         let attempt = event.attempt;
         let is_about_an_attempt =
@@ -154,8 +177,17 @@ impl RowState {
                 row.last_event_time_ms
                     .map_or(time_ms, |last| last.max(time_ms)),
             );
+            // An evaluation days later is no training.
+            if let Payload::TrainingTelemetry(_) | Payload::RunLifecycle(_) = event.payload {
+                self.train_at(attempt, time_ms);
+            }
         }
         self.status(event);
+        self.rest_on(at, event);
+    }
+
+    /// Notes a record that the row rests on.
+    fn rest_on(&mut self, at: &At<'_>, event: &RunEvent) {
         match &event.source {
             Some(source) => cover(
                 &mut self.row.inputs,
@@ -166,7 +198,24 @@ impl RowState {
             None => cover(&mut self.row.inputs, at.topic, at.partition, at.offset),
         }
         self.row.updated_append_time_ms = at.append_time_ms;
-        self.row.derived = derive(&self.row, self.tokens_per_second);
+    }
+
+    /// Brings what follows from the row up to date: before it is published, once however many events a batch had.
+    pub fn derive(&mut self, derivation: &Derivation) {
+        self.row.derived = derivation.derive(&self.row, self.measured());
+        self.row.derivation_version = DERIVATION_VERSION;
+    }
+
+    /// True where the row was derived by these rules and tables and nothing has changed since.
+    #[must_use]
+    pub fn is_derived_by(&self, derivation: &Derivation) -> bool {
+        self.row.derivation_version == DERIVATION_VERSION
+            && self.row.derived == derivation.derive(&self.row, self.measured())
+    }
+
+    /// Takes a request to derive the row again: the row rests on it from now on.
+    pub(super) fn asked_again(&mut self, at: &At<'_>, event: &RunEvent) {
+        self.rest_on(at, event);
     }
 
     fn status(&mut self, event: &RunEvent) {

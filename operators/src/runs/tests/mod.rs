@@ -2,6 +2,7 @@
 
 mod attempts;
 mod bench;
+mod derive;
 mod oblivion;
 mod open_rows;
 mod replay;
