@@ -24,6 +24,22 @@ pub const RENAMED: &[(&str, &str)] = &[
     ("model.name", "model_name"),
     ("model.context_length_tokens", "model_context_length_tokens"),
     ("hardware.currency", "price_currency"),
+    ("derived.parameters_total", "derived_parameters_total"),
+    ("derived.parameters_active", "derived_parameters_active"),
+    (
+        "derived.parameters_non_embedding",
+        "derived_parameters_non_embedding",
+    ),
+    (
+        "derived.parameters_embedding",
+        "derived_parameters_embedding",
+    ),
+    ("derived.accelerator", "derived_accelerator"),
+    (
+        "derived.peak_flops_per_second",
+        "derived_peak_flops_per_second",
+    ),
+    ("derived.price_per_hour", "derived_price_per_hour"),
 ];
 
 /// Columns that say where in the log a row comes from.

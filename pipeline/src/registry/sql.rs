@@ -1,7 +1,7 @@
 //! SQL over the registry, in DataFusion.
 //!
 //! `rows` has every column of the table, and those that the windows of a refit know (`parameters`, `loss`, `loss_kind`, …), so
-//! that a query tried here can be put into the configuration. `scores` and `cards` are lists of `rows` and `recommendations`
+//! that a query tried here can be put into the configuration; parameters that nobody told are those counted from the shape. `scores` and `cards` are lists of `rows` and `recommendations`
 //! with a row each.
 
 use super::{AsOf, Fault, Store, TABLES, Table};
@@ -107,8 +107,11 @@ fn views() -> Vec<String> {
     );
     vec![
         format!(
-            "CREATE VIEW rows AS SELECT *,
-                parameters_total AS parameters,
+            "CREATE VIEW rows AS SELECT * REPLACE (
+                    coalesce(parameters_active, derived_parameters_active) AS parameters_active,
+                    coalesce(parameters_non_embedding, derived_parameters_non_embedding) AS parameters_non_embedding
+                ),
+                coalesce(parameters_total, derived_parameters_total) AS parameters,
                 CASE WHEN {is_last} THEN validation_loss_last ELSE loss_last END AS loss,
                 CASE WHEN {is_last} THEN 'validation' WHEN loss_last IS NOT NULL THEN 'training' END AS loss_kind,
                 loss_last AS loss_train,

@@ -103,10 +103,13 @@ impl View {
         condition: Option<&str>,
         limit: Option<usize>,
     ) -> Result<Vec<ExperimentRow>, Failure> {
-        let condition = condition.map_or(String::new(), |sql| format!(" WHERE ({sql})"));
+        // the condition is asked of the view, the record is the stored one
+        let condition = condition.map_or(String::new(), |sql| {
+            format!(" WHERE log_key IN (SELECT log_key FROM rows WHERE ({sql}))")
+        });
         let limit = limit.map_or(String::new(), |rows| format!(" LIMIT {rows}"));
         let batches = self.ask(&format!(
-            "SELECT * FROM rows{condition} ORDER BY tenant, run_id{limit}"
+            "SELECT * FROM stored_rows{condition} ORDER BY tenant, run_id{limit}"
         ))?;
         let table = Table::named("rows")
             .ok_or_else(|| registry::Fault::Broken("there is no table rows".into()))?;
