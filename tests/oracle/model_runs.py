@@ -143,8 +143,17 @@ class Run:
 
         scores = {name(one): one for one in self.row["scores"]}
         known = scores.get(name(score))
-        if known is None and len(scores) >= LIST_MAX or known is not None and age(score) < age(known):
+        if known is not None and age(score) < age(known):
             return
+        if known is None and len(scores) >= LIST_MAX:
+            # the score of the fewest items gives way, the last by name of them
+            def items(one):
+                return float("inf") if one["n"] is None else one["n"]
+
+            least = min(sorted(scores, reverse=True), key=lambda key: items(scores[key]))
+            if items(scores[least]) >= items(score):
+                return
+            del scores[least]
         scores[name(score)] = score
         self.row["scores"] = [scores[key] for key in sorted(scores)]
         self.row["uncertainty"] = [

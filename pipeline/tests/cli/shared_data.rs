@@ -89,7 +89,7 @@ fn the_page_of_formats_holds() {
     for (k, published) in [(1, 0.420), (2, 0.273), (3, 0.220), (4, 0.200)] {
         holds(
             &format!(
-                "SELECT value AS x FROM scores WHERE harness = 'tau_bench' AND metric = 'pass^{k}'"
+                "SELECT value AS x FROM scores WHERE harness = 'tau-bench' AND metric = 'pass^{k}'"
             ),
             published,
             5e-4,
@@ -108,7 +108,7 @@ fn the_page_of_formats_holds() {
     ] {
         holds(
             &format!(
-                "SELECT value AS x FROM scores WHERE run_id = '{run}' AND metric = 'attack_success_rate'"
+                "SELECT value AS x FROM scores WHERE run_id = '{run}' AND metric = 'attack_success_rate' AND task = harness"
             ),
             published,
             1e-9,

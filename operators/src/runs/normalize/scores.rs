@@ -1,4 +1,7 @@
 //! Scores, by harness, task and metric; the newest step wins. A score with a standard error has a band.
+//!
+//! A row keeps so many scores and no more. Where there are more, those of the fewest items give way: of an evaluation that says
+//! every item and a mean over all of them, the mean stays.
 
 use super::{LIST_MAX, RowState};
 use cairn_avro::record::{Band, EvalResult, SafetyResult, Score, ScoreKind};
@@ -48,10 +51,27 @@ impl RowState {
         match row.scores.binary_search_by_key(&name(&score), name) {
             Ok(place) if score.step >= row.scores[place].step => row.scores[place] = score,
             Err(place) if row.scores.len() < LIST_MAX => row.scores.insert(place, score),
-            _ => return,
+            Err(place) => match fewest(&row.scores) {
+                Some(least) if items(&row.scores[least]) < items(&score) => {
+                    row.scores.remove(least);
+                    row.scores.insert(place - usize::from(least < place), score);
+                }
+                _ => return,
+            },
+            Ok(_) => return,
         }
         row.uncertainty = row.scores.iter().filter_map(band).collect();
     }
+}
+
+/// Items that a score is over; one that does not say is no single item's.
+fn items(score: &Score) -> i64 {
+    score.n.unwrap_or(i64::MAX)
+}
+
+/// The score of the fewest items, the last of them by name.
+fn fewest(scores: &[Score]) -> Option<usize> {
+    (0..scores.len()).rev().min_by_key(|at| items(&scores[*at]))
 }
 
 fn band(score: &Score) -> Option<Band> {
