@@ -18,7 +18,7 @@ use crate::frame;
 use crate::record::Payload;
 use crate::resolve;
 pub use crate::shape::SchemaFault;
-use crate::shape::Shape;
+use crate::shape::{Node, Shape};
 use crate::wire::Cursor;
 pub use crate::wire::{Break, Wire};
 
@@ -102,6 +102,7 @@ pub struct Reader {
     entry: &'static Entry,
     /// The writer's schema; nothing when its bytes look like our own.
     writer: Option<Shape>,
+    dropped_fields: u64,
 }
 
 impl Reader {
@@ -121,10 +122,13 @@ impl Reader {
             record: entry.record,
             reason,
         })?;
-        Ok(Self {
+        let mut reader = Self {
             entry,
             writer: Some(writer),
-        })
+            dropped_fields: 0,
+        };
+        reader.dropped_fields = reader.dropped().len() as u64;
+        Ok(reader)
     }
 
     /// For what this build writes itself.
@@ -132,12 +136,34 @@ impl Reader {
         Self {
             entry,
             writer: None,
+            dropped_fields: 0,
         }
     }
 
     /// The record that it reads.
     pub fn entry(&self) -> &'static Entry {
         self.entry
+    }
+
+    /// How many fields [`Reader::dropped`] names.
+    pub fn dropped_fields(&self) -> u64 {
+        self.dropped_fields
+    }
+
+    /// Fields that the writer has and the contract has not, in the writer's order: what they hold is dropped.
+    pub fn dropped(&self) -> Vec<&str> {
+        let (Some(Node::Record(writer)), Node::Record(ours)) = (
+            self.writer.as_ref().map(|shape| &shape.node),
+            &self.entry.shape().node,
+        ) else {
+            return Vec::new();
+        };
+        writer
+            .fields
+            .iter()
+            .map(|field| field.name.as_str())
+            .filter(|name| ours.fields.iter().all(|field| field.name != *name))
+            .collect()
     }
 
     /// A datum's bytes in the layout of this build's schema.

@@ -8,6 +8,7 @@
 //! - [`runs`]: dedupe, [`runs::normalize`], [`windows`] and [`breaker`] of one run, one task.
 //! - [`refit`]: asks for laws to be fitted.
 //! - [`guards`]: what holds the line where single bad rows do not.
+//! - [`redact`]: takes personal data and secrets out of text.
 //! - [`cockpit`]: folds telegrams into the board.
 //! - [`time`] and [`theil_sen`]: a run's clock; the slope.
 
@@ -16,6 +17,7 @@ pub mod breaker;
 pub mod cockpit;
 pub mod guards;
 pub mod operator;
+pub mod redact;
 pub mod refit;
 pub mod runs;
 pub mod tables;

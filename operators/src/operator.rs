@@ -314,7 +314,7 @@ pub fn canonical(payload: &cairn_avro::record::Payload) -> Vec<u8> {
 }
 
 /// What fits into [`Text::fallback`]: at most 160 characters, the last one an ellipsis where something was cut.
-pub(crate) fn short(text: &str) -> String {
+pub fn short(text: &str) -> String {
     if text.chars().count() <= 160 {
         return text.to_owned();
     }

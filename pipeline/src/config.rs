@@ -12,6 +12,7 @@ pub use describe::{describe, markdown};
 
 use cairn_operators::admit::AdmitRules;
 use cairn_operators::cockpit::CockpitRules;
+use cairn_operators::redact::Key;
 use cairn_operators::refit::RefitRules;
 use cairn_operators::runs::RunsRules;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,7 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     pub gateway: GatewayConfig,
     pub deadletter: DeadletterConfig,
+    pub redaction: RedactionConfig,
     pub admit: AdmitRules,
     pub runs: RunsRules,
     pub refit: RefitConfig,
@@ -173,6 +175,24 @@ impl Default for DeadletterConfig {
             identity: String::new(),
             excerpt_chars_max: 512,
         }
+    }
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "see Config")]
+pub struct RedactionConfig {
+    pub key: String,
+    pub key_file: String,
+}
+
+impl std::fmt::Debug for RedactionConfig {
+    /// The key is a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedactionConfig")
+            .field("key", &!self.key.is_empty())
+            .field("key_file", &self.key_file)
+            .finish()
     }
 }
 
@@ -341,6 +361,13 @@ impl Config {
             problem,
             remedy: remedy.to_owned(),
         };
+        if !self.redaction.key.is_empty() && self.redaction.key.parse::<Key>().is_err() {
+            return Err(wrong(
+                "redaction.key",
+                "it is no key: one has 64 hexadecimal digits".to_owned(),
+                "name the file that `cairn init` made with redaction.key_file, or copy its line",
+            ));
+        }
         let runtime = &self.runtime;
         if runtime.commit_interval_ms == 0
             || runtime.commit_interval_ms >= self.log.transaction_timeout_ms

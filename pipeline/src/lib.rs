@@ -10,6 +10,7 @@
 //! - [`fit_work`] and [`window_query`]: the long work behind refits; SQL over rows in DataFusion.
 //! - [`ingest`]: files into ingress topics.
 //! - [`seal`] and [`deadletter`]: originals that nobody but their owner can read, and their replay.
+//! - [`redaction`]: the configured redactors, and lines of logs through them.
 //! - [`guards`]: guards that are open, seen and resumed from outside.
 //! - [`registry`]: the experiment registry: tables of what the log says about runs, and SQL over them.
 //! - [`replay`]: the outputs of the past once more, held against what was written.
@@ -34,6 +35,7 @@ pub mod migrate;
 mod objects;
 pub mod plot;
 mod publish;
+pub mod redaction;
 pub mod registry;
 pub mod replay;
 pub mod runtime;

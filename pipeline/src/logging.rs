@@ -1,5 +1,6 @@
-//! Logs: one JSON object a line on standard error, so that standard output stays the answer.
+//! Logs: one JSON object a line on standard error, so that standard output stays the answer. Every line is redacted.
 
+use crate::redaction::Lines;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 
@@ -15,7 +16,7 @@ pub fn init(filter: &str) {
                 tracing_subscriber::fmt::layer()
                     .compact()
                     .with_ansi(false)
-                    .with_writer(std::io::stderr),
+                    .with_writer(|| Lines(std::io::stderr())),
             )
             .try_init()
     } else {
@@ -24,7 +25,7 @@ pub fn init(filter: &str) {
                 tracing_subscriber::fmt::layer()
                     .json()
                     .flatten_event(true)
-                    .with_writer(std::io::stderr),
+                    .with_writer(|| Lines(std::io::stderr())),
             )
             .try_init()
     };

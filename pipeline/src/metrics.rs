@@ -3,6 +3,7 @@
 //! Never a label by run id: a label's values are task kinds, topics and classes, all of them bounded.
 
 use crate::runtime::member::Counts;
+use cairn_operators::redact::Tally;
 use prometheus::{
     Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -48,10 +49,28 @@ pub const METRICS: &[Definition] = &[
         meaning: "Dead letters.",
     },
     Definition {
+        name: "cairn_dead_letters_total",
+        kind: "counter",
+        labels: &["operator", "class"],
+        meaning: "Dead letters by class; `docs/errors.md` says what each means.",
+    },
+    Definition {
+        name: "cairn_fields_dropped_total",
+        kind: "counter",
+        labels: &["topic"],
+        meaning: "Fields of ingress records that a writer's Avro schema has and the contract has not: what they held is dropped.",
+    },
+    Definition {
         name: "cairn_records_duplicate_total",
         kind: "counter",
         labels: &["operator"],
         meaning: "Events seen before and passed over.",
+    },
+    Definition {
+        name: "cairn_redactions_total",
+        kind: "counter",
+        labels: &["entity"],
+        meaning: "Places in what was sent that were replaced by a pseudonym, by what they held; see `docs/redaction.md`.",
     },
     Definition {
         name: "cairn_schema_errors_total",
@@ -303,6 +322,23 @@ impl Metrics {
     /// So many events of a committed batch had been seen before.
     pub fn duplicates(&self, operator: &str, events: u64) {
         self.add("cairn_records_duplicate_total", &[operator], events);
+    }
+
+    /// So many dead letters of a class.
+    pub fn dead_letters(&self, operator: &str, class: &str, letters: u64) {
+        self.add("cairn_dead_letters_total", &[operator, class], letters);
+    }
+
+    /// So many fields were dropped.
+    pub fn dropped_fields(&self, topic: &str, fields: u64) {
+        self.add("cairn_fields_dropped_total", &[topic], fields);
+    }
+
+    /// So much was redacted.
+    pub fn redacted(&self, tally: &Tally) {
+        for (kind, places) in tally.each() {
+            self.add("cairn_redactions_total", &[kind.name()], places);
+        }
     }
 
     /// So many records were written and committed.

@@ -123,6 +123,15 @@ pub fn new_identity() -> Identity {
     }
 }
 
+/// Draws a key of pseudonyms, as it is written: 64 hexadecimal digits. The randomness is that of a new identity, which nobody
+/// keeps.
+#[must_use]
+pub fn new_redaction_key() -> String {
+    let drawn = age::x25519::Identity::generate();
+    let digest = Sha256::digest(drawn.to_string().expose_secret());
+    cairn_avro::hex::text(&digest)
+}
+
 /// Seals an original for a recipient by its text; who seals many keeps a [`Recipient`].
 ///
 /// # Errors

@@ -414,6 +414,7 @@ fn dead_letters_are_listed_and_replayed() {
         registry: &bench.registry,
         identity: &bench.identity,
         recipient: &bench.options.recipient,
+        redaction: &bench.options.redaction,
         rules: &bench.options.rules,
         app_id: "cairn",
     };
@@ -443,6 +444,45 @@ fn dead_letters_are_listed_and_replayed() {
     assert!(wrong.to_string().contains("cannot be opened"), "{wrong}");
 }
 
+/// An original goes back to ingress without what was found in it; one that still cannot be read stays where it is.
+#[test]
+fn a_replayed_original_is_redacted() {
+    use cairn_pipeline::deadletter::{self, Outcome, Replay};
+    let bench = Bench::new();
+    let letter = |id: &str, original: &[u8]| DeadLetter {
+        deadletter_id: id.into(),
+        tenant: "default".into(),
+        topic: "safety.results".into(),
+        sealed: cairn_pipeline::seal::seal(&bench.identity.recipient(), original)
+            .expect("it can be sealed"),
+        plaintext_sha256: cairn_pipeline::seal::plaintext_sha256(original).to_vec(),
+        ..DeadLetter::default()
+    };
+    let good = letter(
+        "d1",
+        br#"{"run_id":"a","suite":"s","metric":"m","value":1,"finding":"told mia@example.com"}"#,
+    );
+    let bad = letter("d2", br#"{"run_id":"a","who":"mia@example.com"}"#);
+    let with = Replay {
+        log: &bench.log,
+        registry: &bench.registry,
+        identity: &bench.identity,
+        recipient: &bench.options.recipient,
+        redaction: &bench.options.redaction,
+        rules: &bench.options.rules,
+        app_id: "cairn",
+    };
+    let done = deadletter::replay(&with, &[good, bad]).expect("it works");
+    assert_eq!(
+        done.iter().map(|one| one.outcome).collect::<Vec<_>>(),
+        [Outcome::Sent, Outcome::Refused],
+        "{done:?}"
+    );
+    let sent: Vec<cairn_avro::record::SafetyResult> = bench.records("safety.results");
+    assert_eq!(sent[0].finding.as_deref(), Some("told <email>"));
+    assert_eq!(sent.len(), 1);
+}
+
 #[test]
 fn a_record_of_the_log_is_replayed_as_it_was() {
     use cairn_pipeline::deadletter::{self, Outcome, Replay};
@@ -470,6 +510,7 @@ fn a_record_of_the_log_is_replayed_as_it_was() {
         registry: &bench.registry,
         identity: &bench.identity,
         recipient: &bench.options.recipient,
+        redaction: &bench.options.redaction,
         rules: &bench.options.rules,
         app_id: "cairn",
     };

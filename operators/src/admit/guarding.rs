@@ -38,7 +38,7 @@ pub struct GuardRules {
     pub pause_ms_max: i64,
     /// Rows that are tried after a pause.
     pub probe_rows: u64,
-    /// How long a guard that only warns (rows from the future, oversized records) stays open after the last such row.
+    /// How long a guard that only warns (rows from the future, oversized records, sources denied) stays open after the last such row.
     pub notice_ms: i64,
 }
 
@@ -147,6 +147,11 @@ impl Guarding {
         })
     }
 
+    /// True while nothing is counted and nothing is open, so that a good row changes nothing.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.sources.is_empty() && self.topics.is_empty() && self.book.is_empty()
+    }
+
     /// Counts a row, and opens or closes what follows from it.
     pub(super) fn see(&mut self, at: &At<'_>, seen: &Seen<'_>, emit: &mut Emit) {
         let is_idle = self.sources.is_empty() && self.topics.is_empty();
@@ -159,6 +164,11 @@ impl Guarding {
         match class {
             "from_the_future" => self.warn(at, seen, GuardKind::FromTheFuture, emit),
             "oversized" => self.warn(at, seen, GuardKind::Oversized, emit),
+            "source_denied" => {
+                // Who may not send says nothing about the topic, and need not be held back twice.
+                self.warn(at, seen, GuardKind::SourceDenied, emit);
+                return;
+            }
             _ => {}
         }
         if self.is_quarantined(seen.tenant, seen.source) {
@@ -342,6 +352,7 @@ impl Guarding {
         }
         let what = match kind {
             GuardKind::FromTheFuture => "rows claim a time ahead of their receipt",
+            GuardKind::SourceDenied => "a source or data set that no allow-list names was refused",
             _ => "records are larger than allowed",
         };
         let opening = Opening {

@@ -34,11 +34,12 @@ pub fn judge(
         oversized(rules, size_bytes)?;
     }
     let source = received.source.unwrap_or_default();
-    if !names(&rules.sources_allowed, source) {
+    if !may_send(&rules.sources_allowed, received.family_topic, source) {
         return Err(Rejection::new(
             "source_denied",
             format!(
-                "header source={source:?} is not in admit.sources_allowed; add it there if it may send"
+                "source {source:?} may not send to {}: admit.sources_allowed does not name it; add it there if it may",
+                received.family_topic
             ),
         ));
     }
@@ -122,6 +123,16 @@ fn allowed(rules: &AdmitRules, payload: &Payload) -> Result<(), Rejection> {
         ));
     }
     Ok(())
+}
+
+/// True when a source may send to a topic: an entry is a pattern of sources, or `TOPIC=PATTERN` for some topics alone. An empty
+/// list lets everybody send everywhere.
+fn may_send(allowed: &[String], topic: &str, source: &str) -> bool {
+    allowed.is_empty()
+        || allowed.iter().any(|entry| match entry.split_once('=') {
+            Some((topics, sources)) => matches(topics, topic) && matches(sources, source),
+            None => matches(entry, source),
+        })
 }
 
 /// True when an allow-list names the text; an empty list names everything.

@@ -17,10 +17,12 @@ pub use judge::{Received, judge, oversized};
 
 use crate::guards::Book;
 use crate::operator::{At, Dead, Emit, Output};
+use crate::redact::{Redactor, Tally};
 use cairn_avro::record::{Guard, Offset, Payload, RunEvent, RunEvents};
 use guarding::{Guarding, Seen};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What is let in; every limit has its name and default here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,8 +30,12 @@ use std::collections::BTreeMap;
 pub struct AdmitRules {
     /// Names allowed in the free `metrics` maps, `*` at an end standing for anything; empty lets all in.
     pub metrics_allowed: Vec<String>,
-    /// Values of the header `source` that may send; empty lets all in, otherwise a record without it is denied.
+    /// Values of the header `source` that may send, `TOPIC=PATTERN` for one topic alone, `*` at an end standing for anything; empty
+    /// lets all in, otherwise a record without it is denied. A file is the source `ingest`, a request `gateway`.
     pub sources_allowed: Vec<String>,
+    /// Fields that may hold free text, as `TOPIC.FIELD` (such as `safety.results.finding`), `*` at an end standing for anything; empty
+    /// names all. Text of another one is replaced whole by a pseudonym.
+    pub text_allowed: Vec<String>,
     /// Data sets that a run's mix may name; empty lets all in.
     pub datasets_allowed: Vec<String>,
     /// Most bytes of one ingress record. Kafka's own default is 1 MiB; a telemetry event is about 100 bytes.
@@ -52,6 +58,7 @@ impl Default for AdmitRules {
         Self {
             metrics_allowed: Vec::new(),
             sources_allowed: Vec::new(),
+            text_allowed: Vec::new(),
             datasets_allowed: Vec::new(),
             record_bytes_max: 1 << 20,
             packed_events_max: 500,
@@ -60,22 +67,6 @@ impl Default for AdmitRules {
             future_cap_ms: 300_000,
             guards: GuardRules::default(),
         }
-    }
-}
-
-/// Takes personal data out of an event before anything keeps it. The ingest issue fills this in.
-pub trait Redact {
-    /// Redacts in place; answers how many places it changed.
-    fn redact(&self, payload: &mut Payload) -> u64;
-}
-
-/// Leaves everything as it is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RedactNothing;
-
-impl Redact for RedactNothing {
-    fn redact(&self, _payload: &mut Payload) -> u64 {
-        0
     }
 }
 
@@ -113,24 +104,24 @@ struct Pack {
 /// The core. It holds the events of the batch until [`Admit::flush`] packs them.
 pub struct Admit {
     rules: AdmitRules,
-    redact: Box<dyn Redact>,
+    redactor: Arc<Redactor>,
     guarding: Guarding,
     /// By tenant and run.
     pending: BTreeMap<String, BTreeMap<String, Pack>>,
-    /// Places redacted since the start.
-    pub redactions: u64,
+    /// Places redacted in the batch.
+    redacted: Tally,
 }
 
 impl Admit {
     /// A core with these rules.
     #[must_use]
-    pub fn new(rules: AdmitRules, redact: Box<dyn Redact>) -> Self {
+    pub fn new(rules: AdmitRules, redactor: Arc<Redactor>) -> Self {
         Self {
             guarding: Guarding::new(rules.guards.clone()),
             rules,
-            redact,
+            redactor,
             pending: BTreeMap::new(),
-            redactions: 0,
+            redacted: Tally::default(),
         }
     }
 
@@ -153,8 +144,15 @@ impl Admit {
             size_bytes: Some(size_bytes),
             time_ms: at.append_time_ms,
         };
-        let sender = source.or(key);
         let judged = judge(&self.rules, &received, payload);
+        // Who sends is only told where something is wrong, and what is told is redacted like everything.
+        let sender = match source.or(key) {
+            Some(name) if judged.is_err() || !self.guarding.is_quiet() => {
+                Some(self.redactor.message(tenant, name, &mut self.redacted))
+            }
+            _ => None,
+        };
+        let sender = sender.as_deref();
         let seen = Seen {
             tenant,
             source: sender,
@@ -168,7 +166,8 @@ impl Admit {
         self.guarding.see(at, &seen, emit);
         match judged {
             Ok(mut payload) => {
-                self.redactions += self.redact.redact(&mut payload);
+                self.redactor
+                    .payload(tenant, &mut payload, &mut self.redacted);
                 let event = RunEvent {
                     event_id: event_id(tenant, family_topic, given_id, &payload).to_vec(),
                     attempt: payload.attempt(),
@@ -188,11 +187,16 @@ impl Admit {
                 self.pack(tenant, event, size_bytes, emit);
             }
             Err(rejection) => {
+                // The reason may quote what it is about.
+                let text = self
+                    .redactor
+                    .message(tenant, &rejection.text, &mut self.redacted)
+                    .into_owned();
                 emit.trace(traceparent);
                 emit.put(Output::Dead(Dead {
                     tenant: tenant.to_owned(),
                     class: rejection.class,
-                    text: rejection.text,
+                    text,
                     topic: family_topic.to_owned(),
                     original: None,
                     event_id: given_id.map(|id| id::from_header(tenant, id).to_vec()),
@@ -243,12 +247,18 @@ impl Admit {
     /// Forgets the batch, when its transaction was aborted.
     pub fn discard(&mut self) {
         self.pending.clear();
+        self.redacted = Tally::default();
         self.guarding.discard();
     }
 
     /// The batch is committed.
     pub fn merge(&mut self) {
         self.guarding.merge();
+    }
+
+    /// What was redacted since this was asked last; asked once before each commit.
+    pub fn take_redacted(&mut self) -> Tally {
+        std::mem::take(&mut self.redacted)
     }
 
     /// The guards that are open.

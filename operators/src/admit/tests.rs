@@ -27,7 +27,7 @@ fn ingress(payload: Result<Payload, Rejection>) -> Ingress<'static> {
 
 /// Admits one payload at append time 1,800,000,000,000 and says what came of it: run, or class and text.
 fn check(rules: AdmitRules, ingress: Ingress<'_>) -> Result<RunEvent, String> {
-    let mut core = Admit::new(rules, Box::new(RedactNothing));
+    let mut core = Admit::new(rules, Arc::new(Redactor::off()));
     let mut emit = Emit::default();
     let at = At {
         topic: "telemetry.training",
@@ -194,6 +194,113 @@ fn allow_lists_deny_what_they_do_not_name() {
 }
 
 #[test]
+fn a_list_may_be_about_some_topics() {
+    let rules = AdmitRules {
+        sources_allowed: vec!["telemetry.*=trainer-*".to_owned(), "ops".to_owned()],
+        ..AdmitRules::default()
+    };
+    let from = |source, payload: Payload| {
+        let family_topic = payload.topic();
+        let event = Ingress {
+            source: Some(source),
+            family_topic,
+            ..ingress(Ok(payload))
+        };
+        check(rules.clone(), event)
+            .map(drop)
+            .map_err(|text| text.split(':').next().map(str::to_owned))
+    };
+    let tags = || {
+        Payload::RunTags(cairn_avro::record::RunTags {
+            run_id: "r".to_owned(),
+            ..Default::default()
+        })
+    };
+    let denied = Err(Some("source_denied".to_owned()));
+    assert_eq!(from("trainer-1", training("r", 1, 1.0)), Ok(()));
+    assert_eq!(from("trainer-1", tags()), denied);
+    assert_eq!(from("ops", training("r", 1, 1.0)), Ok(()));
+    assert_eq!(from("ops", tags()), Ok(()));
+    assert_eq!(from("laptop", training("r", 1, 1.0)), denied);
+}
+
+/// Who may not send is told of once, and neither pauses the topic nor is counted against it.
+#[test]
+fn a_denied_source_is_a_warning_and_stops_nothing() {
+    let rules = AdmitRules {
+        sources_allowed: vec!["trainer".to_owned()],
+        ..AdmitRules::default()
+    };
+    let mut core = Admit::new(rules, Arc::new(Redactor::off()));
+    let mut emit = Emit::default();
+    for offset in 0..500 {
+        let at = At {
+            topic: "telemetry.training",
+            partition: 0,
+            offset,
+            append_time_ms: 1_800_000_000_000,
+        };
+        let event = Ingress {
+            source: Some("laptop"),
+            ..ingress(Ok(training("r", offset, 1.0)))
+        };
+        core.apply(&at, event, &mut emit);
+        assert_eq!(core.take_hold(), None);
+    }
+    let outputs = emit.take();
+    let count = |is: fn(&Output) -> bool| outputs.iter().filter(|one| is(&one.output)).count();
+    assert_eq!(count(|one| matches!(one, Output::Dead(_))), 500);
+    assert_eq!(count(|one| matches!(one, Output::Telegram(_))), 1);
+    assert_eq!(
+        count(|one| matches!(one, Output::Guard(guard, true) if guard.guard == "source_denied")),
+        1
+    );
+}
+
+/// Texts of rejections quote what was sent, and ids hash what was redacted: the same event sent twice stays one.
+#[test]
+fn what_is_admitted_and_what_is_refused_is_redacted() {
+    let redactor = || Arc::new(Redactor::new(crate::redact::Key::from_bytes([3; 32])));
+    let at = At {
+        topic: "safety.results",
+        partition: 0,
+        offset: 1,
+        append_time_ms: 1_800_000_000_000,
+    };
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let mut core = Admit::new(AdmitRules::default(), redactor());
+        let mut emit = Emit::default();
+        let finding = cairn_avro::record::SafetyResult {
+            run_id: "r".to_owned(),
+            suite: "s".to_owned(),
+            metric: "m".to_owned(),
+            finding: Some("told mia@example.com".to_owned()),
+            ..Default::default()
+        };
+        let good = Ingress {
+            family_topic: "safety.results",
+            ..ingress(Ok(Payload::SafetyResult(finding)))
+        };
+        let bad = Ingress {
+            key: Some("mia@example.com"),
+            ..ingress(Err(Rejection::new("json", "what is mia@example.com?")))
+        };
+        core.apply(&at, good, &mut emit);
+        core.apply(&at, bad, &mut emit);
+        core.flush(&mut emit);
+        let outputs = emit.take();
+        assert!(!format!("{outputs:?}").contains("mia@"), "{outputs:?}");
+        assert_eq!(core.take_redacted().total(), 3);
+        ids.extend(outputs.into_iter().filter_map(|one| match one.output {
+            Output::Events(mut events) => Some(events.events.remove(0).event_id),
+            _ => None,
+        }));
+    }
+    assert_eq!((ids.len(), &ids[0]), (2, &ids[1]));
+}
+
+#[test]
 fn a_record_beyond_the_limit_is_oversized() {
     let text = check(
         AdmitRules::default(),
@@ -274,7 +381,7 @@ fn events_are_packed_by_run_and_bounded() {
             packed_events_max: 3,
             ..AdmitRules::default()
         },
-        Box::new(RedactNothing),
+        Arc::new(Redactor::off()),
     );
     let mut emit = Emit::default();
     for offset in 0..7 {
@@ -335,7 +442,7 @@ fn packs_are_bounded_by_bytes() {
             packed_bytes_max: 100,
             ..AdmitRules::default()
         },
-        Box::new(RedactNothing),
+        Arc::new(Redactor::off()),
     );
     let mut emit = Emit::default();
     for (offset, size_bytes) in (0..).zip(sizes) {

@@ -39,11 +39,13 @@ pub enum GuardKind {
     FromTheFuture,
     /// Records are larger than allowed.
     Oversized,
+    /// A source that no allow-list names sends.
+    SourceDenied,
 }
 
 impl GuardKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Quarantine,
         Self::TopicPause,
         Self::RegistryOutage,
@@ -53,6 +55,7 @@ impl GuardKind {
         Self::CorePanic,
         Self::FromTheFuture,
         Self::Oversized,
+        Self::SourceDenied,
     ];
 
     /// Its name in records, metrics, telegrams and documentation.
@@ -68,6 +71,7 @@ impl GuardKind {
             Self::CorePanic => "core_panic",
             Self::FromTheFuture => "from_the_future",
             Self::Oversized => "oversized",
+            Self::SourceDenied => "source_denied",
         }
     }
 
@@ -112,6 +116,9 @@ impl GuardKind {
                 "set the clock of the sender; the rows are dead letters, which can be replayed"
             }
             Self::Oversized => "split the records, or raise admit.record_bytes_max",
+            Self::SourceDenied => {
+                "stop the sender, or name it in admit.sources_allowed or admit.datasets_allowed and replay its dead letters"
+            }
         }
     }
 

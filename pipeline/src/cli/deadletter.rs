@@ -3,6 +3,7 @@
 use super::table::Table;
 use super::{Failure, Global, Outcome, print, say};
 use crate::deadletter::{self, DeadLetterError, Outcome as Fate, Replay};
+use crate::redaction::Redaction;
 use crate::seal::Identity;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -128,6 +129,7 @@ impl Deadletter {
                     registry: &*place.registry,
                     identity: &identity(file)?,
                     recipient: &recipient,
+                    redaction: &Redaction::of(&config),
                     app_id: &config.log.app_id,
                     rules: &config.admit,
                 };

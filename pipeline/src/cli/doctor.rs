@@ -94,6 +94,14 @@ fn examine(global: &Global, checks: &mut Vec<Check>) -> u8 {
             })
     });
     let mut worst = add("dead letter key", key);
+    let redaction = match config.redaction.key.as_str() {
+        "" if config.log.kafka.is_empty() => {
+            "none yet: the first `cairn ingest` or `cairn run` makes it"
+        }
+        "" => "none: what is redacted does not join, set redaction.key",
+        _ => "set",
+    };
+    worst = worst.max(add("redaction key", Ok(redaction.to_owned())));
     if is_new {
         let detail = "none yet: the first `cairn ingest` or `cairn run` makes it".to_owned();
         return worst.max(add("log", Ok(detail)));

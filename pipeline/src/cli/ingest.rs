@@ -5,6 +5,7 @@ use super::{Failure, Global, Outcome, print, say};
 use crate::connect;
 use crate::ingest::format::mapped::Mapping;
 use crate::ingest::{self, IngestError, Options, SourceSummary, Step, settings};
+use crate::redaction::Redaction;
 use crate::seal::Recipient;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,6 +51,7 @@ impl Ingest {
             .map_err(|refusal| Failure::usage(refusal.0, "see `cairn ingest --help`"))?;
         options.tenant = self.tenant;
         options.app_id.clone_from(&config.log.app_id);
+        options.redaction = Redaction::of(&config);
         options.rules = config.admit;
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {

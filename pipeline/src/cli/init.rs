@@ -33,30 +33,39 @@ impl Init {
             None => identity_path(data)?,
         };
         let kept = identity_file.exists();
-        let recipient = create(data, &identity_file)?;
+        let key_file = match config.redaction.key_file.as_str() {
+            "" => key_path(data)?,
+            file => PathBuf::from(file),
+        };
+        make_key(&key_file)?;
+        let recipient = create(data, &identity_file, &key_file)?;
         if global.is_json() {
             say(
-                &serde_json::json!({"data": data, "config": file, "identity": identity_file, "recipient": recipient}),
+                &serde_json::json!({"data": data, "config": file, "identity": identity_file, "recipient": recipient, "redaction_key": key_file}),
             );
         } else {
             print(&format!(
-                "{}\n  configuration  {}\n  recipient      {recipient} (dead letters are sealed for it)\n  identity       {} ({}opens dead letters; keep it off the machines that run the pipeline)\n\
+                "{}\n  configuration  {}\n  recipient      {recipient} (dead letters are sealed for it)\n  identity       {} ({}opens dead letters; keep it off the machines that run the pipeline)\n  \
+                 redaction key  {} (pseudonyms hang on it; every machine of a cluster has the same)\n\
                  Next: cairn ingest FILE…, cairn run\n",
                 data.display(),
                 file.display(),
                 identity_file.display(),
-                if kept { "kept from before; " } else { "" }
+                if kept { "kept from before; " } else { "" },
+                key_file.display()
             ));
         }
         Ok(0)
     }
 }
 
-/// Names the identity and, where the configuration names no recipient, takes the identity's. Makes nothing.
+/// Names the identity and, where the configuration names no recipient, takes the identity's; reads the key of pseudonyms.
+/// Makes nothing.
 ///
 /// # Errors
-/// An identity that is there and cannot be read.
+/// An identity or key that is there and cannot be read.
 pub fn find_identity(config: &mut Config) -> Result<(), Failure> {
+    find_key(config)?;
     if config.deadletter.identity.is_empty() {
         match identity_path(&config.log.data) {
             Ok(file) => config.deadletter.identity = file.display().to_string(),
@@ -80,6 +89,7 @@ pub fn find_identity(config: &mut Config) -> Result<(), Failure> {
 pub fn complete(config: &mut Config) -> Result<(), Failure> {
     let is_said = !config.deadletter.recipient.is_empty();
     find_identity(config)?;
+    complete_key(config)?;
     if is_said {
         return Ok(());
     }
@@ -95,7 +105,8 @@ pub fn complete(config: &mut Config) -> Result<(), Failure> {
         "" => identity_path(&config.log.data)?,
         file => PathBuf::from(file),
     };
-    config.deadletter.recipient = create(&config.log.data, &identity_file)?;
+    let key_file = PathBuf::from(&config.redaction.key_file);
+    config.deadletter.recipient = create(&config.log.data, &identity_file, &key_file)?;
     config.deadletter.identity = identity_file.display().to_string();
     Ok(())
 }
@@ -132,9 +143,93 @@ fn read(identity_file: &Path) -> Result<seal::Identity, Failure> {
     })
 }
 
+/// Reads the key of pseudonyms, where there is one.
+fn find_key(config: &mut Config) -> Result<(), Failure> {
+    if !config.redaction.key.is_empty() {
+        return Ok(());
+    }
+    if config.redaction.key_file.is_empty() {
+        match key_path(&config.log.data) {
+            Ok(file) => config.redaction.key_file = file.display().to_string(),
+            // without a place there is no key
+            Err(_) => return Ok(()),
+        }
+    }
+    let file = Path::new(&config.redaction.key_file);
+    if file.exists() {
+        config.redaction.key = read_key(file)?;
+    }
+    Ok(())
+}
+
+/// Makes the key of pseudonyms where there is none. A cluster is fed by several machines that must have the same one: there none
+/// is made up, nor on a machine that may not keep it. Without a key what is redacted is replaced by its kind alone, which leaks
+/// nothing and does not join.
+fn complete_key(config: &mut Config) -> Result<(), Failure> {
+    if !config.redaction.key.is_empty() {
+        return Ok(());
+    }
+    if config.log.kafka.is_empty() && !config.redaction.key_file.is_empty() {
+        let file = PathBuf::from(&config.redaction.key_file);
+        match make_key(&file) {
+            Ok(()) => {
+                config.redaction.key = read_key(&file)?;
+                return Ok(());
+            }
+            Err(failure) => tracing::warn!(%failure, "no key of pseudonyms could be made"),
+        }
+    }
+    tracing::warn!(
+        "redaction.key is not set: what is redacted is replaced by its kind alone, and different values become the same; see docs/redaction.md"
+    );
+    Ok(())
+}
+
+/// Writes a key, unless the file is there.
+fn make_key(file: &Path) -> Result<(), Failure> {
+    if file.exists() {
+        return Ok(());
+    }
+    if let Some(parent) = file.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| cannot(parent, &error))?;
+    }
+    match write_private(file, &format!("{}\n", seal::new_redaction_key())) {
+        // another process was quicker
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(cannot(file, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_key(file: &Path) -> Result<String, Failure> {
+    let wrong = |message: String| {
+        Failure::new(
+            "config",
+            2,
+            message,
+            file.display().to_string(),
+            "make it readable for this user, or name the key with redaction.key",
+        )
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let key = text.trim();
+    key.parse::<cairn_operators::redact::Key>()
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(key.to_owned())
+}
+
+fn key_path(data: &Path) -> Result<PathBuf, Failure> {
+    kept_path(data, "redaction", "key")
+}
+
 /// Where the identity of a data directory is kept: with the user, under a name made of the directory's own. No two directories
 /// have the same: `/` becomes `_`, and what is neither a letter, a digit nor `-` becomes `.XX`.
 fn identity_path(data: &Path) -> Result<PathBuf, Failure> {
+    kept_path(data, "identity", "txt")
+}
+
+fn kept_path(data: &Path, what: &str, extension: &str) -> Result<PathBuf, Failure> {
     let absolute = std::path::absolute(data).map_err(|error| cannot(data, &error))?;
     let mut name = String::new();
     for byte in absolute.as_os_str().as_encoded_bytes() {
@@ -156,12 +251,12 @@ fn identity_path(data: &Path) -> Result<PathBuf, Failure> {
                 "name a file with deadletter.identity",
             )
         })?;
-    Ok(home.join("cairn").join(format!("identity{name}.txt")))
+    Ok(home.join("cairn").join(format!("{what}{name}.{extension}")))
 }
 
 /// Writes key and configuration where they are not there yet; answers with the recipient. A key that is there is kept: what was
 /// sealed for it can still be opened, though the directory was removed.
-fn create(data: &Path, identity_file: &Path) -> Result<String, Failure> {
+fn create(data: &Path, identity_file: &Path, key_file: &Path) -> Result<String, Failure> {
     std::fs::create_dir_all(data).map_err(|error| cannot(data, &error))?;
     let identity = if identity_file.exists() {
         read(identity_file)?
@@ -177,7 +272,7 @@ fn create(data: &Path, identity_file: &Path) -> Result<String, Failure> {
     let recipient = identity.recipient();
     let file = data.join("cairn.yaml");
     if !file.exists() {
-        let text = commented(&recipient, identity_file);
+        let text = commented(&recipient, identity_file, key_file);
         std::fs::write(&file, text).map_err(|error| cannot(&file, &error))?;
     }
     Ok(recipient)
@@ -196,8 +291,8 @@ fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
     options.open(file)?.write_all(text.as_bytes())
 }
 
-/// The configuration with every setting as a comment, and the two that differ from the defaults.
-fn commented(recipient: &str, identity_file: &Path) -> String {
+/// The configuration with every setting as a comment, and those that differ from the defaults.
+fn commented(recipient: &str, identity_file: &Path, key_file: &Path) -> String {
     let mut text = String::from(
         "# Cairn's configuration. Every setting is here with its default; remove the # to change one.\n",
     );
@@ -210,7 +305,9 @@ fn commented(recipient: &str, identity_file: &Path) -> String {
             for (level, part) in parts[..depth].iter().enumerate() {
                 let prefix = parts[..=level].join(".");
                 if !group.starts_with(&prefix) {
-                    let mark = if prefix == "deadletter" { "" } else { "# " };
+                    let is_said = prefix == "deadletter"
+                        || prefix == "redaction" && !key_file.as_os_str().is_empty();
+                    let mark = if is_said { "" } else { "# " };
                     text.push_str(&format!("{mark}{}{part}:\n", "  ".repeat(level)));
                 }
             }
@@ -220,6 +317,9 @@ fn commented(recipient: &str, identity_file: &Path) -> String {
         let value = match path.as_str() {
             "deadletter.recipient" => Some(recipient.to_owned()),
             "deadletter.identity" => Some(identity_file.display().to_string()),
+            "redaction.key_file" if !key_file.as_os_str().is_empty() => {
+                Some(key_file.display().to_string())
+            }
             _ => None,
         };
         let name = parts[depth];

@@ -25,6 +25,7 @@ mod verdicts;
 
 use crate::config::{Config, ConfigError};
 use crate::connect::{self, Place};
+use crate::redaction::{self, Redaction};
 use crate::registry;
 use cairn_bus::Fault;
 use clap::error::ErrorKind;
@@ -268,18 +269,14 @@ pub fn main() -> ExitCode {
 /// Says what went wrong: one line for people, and one for scripts that asked for it.
 fn failed(failure: &Failure, is_json: bool) -> ExitCode {
     if is_json {
-        let Failure {
-            code,
-            message,
-            place,
-            remedy,
-            ..
-        } = failure;
+        let Failure { code, .. } = failure;
+        let [message, place, remedy] =
+            [&failure.message, &failure.place, &failure.remedy].map(|text| redaction::line(text));
         say(
             &serde_json::json!({"error": {"code": code, "message": message, "where": place, "remedy": remedy}}),
         );
     }
-    eprintln!("cairn: {failure}");
+    eprintln!("cairn: {}", redaction::line(&failure.to_string()));
     ExitCode::from(failure.exit)
 }
 
@@ -332,6 +329,7 @@ impl Global {
         let mut config = self.load()?;
         there_is_a_log(&config)?;
         init::find_identity(&mut config)?;
+        redaction::set_process(&Redaction::of(&config));
         let place = connect::open(&config.log)?;
         Ok((config, place))
     }
@@ -343,6 +341,7 @@ impl Global {
     pub fn open(&self) -> Result<(Config, Place), Failure> {
         let mut config = self.load()?;
         init::complete(&mut config)?;
+        redaction::set_process(&Redaction::of(&config));
         let place = connect::open(&config.log)?;
         if place.log.kind() == "embedded" {
             connect::ensure_topics(&place, &config.log, &config.runtime.tenants)?;

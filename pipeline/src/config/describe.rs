@@ -163,6 +163,14 @@ const MEANINGS: &[(&str, &str)] = &[
         "File with the identity that opens them; keep it off the machines that run the pipeline.",
     ),
     (
+        "redaction.key",
+        "Key of pseudonyms, 64 hexadecimal digits; empty means that of redaction.key_file. Best said by the environment, from a store of secrets.",
+    ),
+    (
+        "redaction.key_file",
+        "File with the key of pseudonyms; `cairn init` makes one outside the data directory. Machines that share a cluster share its content.",
+    ),
+    (
         "deadletter.excerpt_chars_max",
         "Longest redacted excerpt of a dead letter.",
     ),

@@ -9,11 +9,13 @@ use super::DeadLetterError;
 use crate::ingest::format::{self, Out, Position, Reject, Setup};
 use crate::ingest::{FORMAT_HEADER, Origin, REPLAY_HEADER, RUN_HEADER, Writer};
 use crate::metrics::wall_time_ms;
+use crate::redaction::Redaction;
 use crate::seal::{self, Identity, Recipient, plaintext_sha256};
 use cairn_avro::hex;
 use cairn_avro::record::DeadLetter;
 use cairn_bus::{Headers, Log, Membership, SchemaRegistry};
 use cairn_operators::admit::AdmitRules;
+use cairn_operators::redact::Tally;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -58,6 +60,8 @@ pub struct Replay<'a> {
     pub recipient: &'a Recipient,
     /// Prefix of groups.
     pub app_id: &'a str,
+    /// Takes out what nobody may see.
+    pub redaction: &'a Redaction,
     /// What `admit` lets in.
     pub rules: &'a AdmitRules,
 }
@@ -91,6 +95,7 @@ pub fn replay(with: &Replay<'_>, letters: &[DeadLetter]) -> Result<Vec<Replayed>
             tenant,
             None,
             with.recipient,
+            with.redaction,
         );
         let of_tenant: Vec<&DeadLetter> = letters
             .iter()
@@ -236,7 +241,9 @@ fn line(
         replay_of: Some(&id),
     };
     let mut sent = 0;
-    for event in std::mem::take(&mut out.events) {
+    for mut event in std::mem::take(&mut out.events) {
+        with.redaction
+            .payload(&letter.tenant, &mut event.payload, &mut Tally::default());
         match writer.event(&event, with.rules)? {
             Ok(()) => sent += 1,
             Err(rejection) => out.rejects.push(Reject {
@@ -256,11 +263,11 @@ fn line(
     } else {
         Outcome::Dead
     };
-    let text = out
-        .rejects
-        .first()
-        .map(|reject| reject.text.clone())
-        .unwrap_or_default();
+    let text = out.rejects.first().map_or(String::new(), |reject| {
+        with.redaction
+            .message(&letter.tenant, &reject.text)
+            .into_owned()
+    });
     Ok(Replayed {
         id: id.clone(),
         outcome,

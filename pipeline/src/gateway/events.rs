@@ -9,6 +9,7 @@ use crate::connect::Place;
 use crate::ingest::format::{self, Position, Reject};
 use crate::ingest::{Origin, Sealer, fits};
 use crate::metrics::{Metrics, wall_time_ms};
+use crate::redaction::Redaction;
 use crate::runtime::encode::Encoder;
 use crate::seal::Recipient;
 use axum::body::Bytes;
@@ -16,6 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cairn_bus::{Fault, Membership, Offsets, Outgoing, Session, TopicState};
 use cairn_operators::admit::{self, Received, Rejection};
+use cairn_operators::redact::Tally;
 use cairn_topics::handle::DEADLETTER;
 use cairn_topics::{ingress_name, run_key};
 use serde_json::json;
@@ -28,6 +30,8 @@ use tokio::sync::oneshot;
 const QUEUE_MAX: usize = 64;
 /// Most faults named in one answer.
 const FAULTS_MAX: usize = 20;
+/// What `admit.sources_allowed` calls requests.
+const SOURCE: &str = "gateway";
 /// Whose events they are, until the gateway knows its callers.
 const TENANT: &str = cairn_topics::DEFAULT_TENANT;
 
@@ -102,14 +106,21 @@ fn unavailable(why: &str) -> Response {
 }
 
 /// Starts the writer's thread; it opens its session with the first request.
-pub(super) fn start(config: &Config, place: &Place, instance: &str) -> Inbox {
+pub(super) fn start(
+    config: &Config,
+    place: &Place,
+    metrics: Arc<Metrics>,
+    instance: &str,
+) -> Inbox {
     let (inbox, requests) = sync_channel(QUEUE_MAX);
     let (config, place, instance) = (config.clone(), place.clone(), instance.to_owned());
     // The session is opened on the writer's thread and never leaves it.
     std::thread::spawn(move || {
         Writer {
+            redaction: Redaction::of(&config),
             config,
             place,
+            metrics,
             instance,
             open: None,
         }
@@ -120,7 +131,9 @@ pub(super) fn start(config: &Config, place: &Place, instance: &str) -> Inbox {
 
 struct Writer {
     config: Config,
+    redaction: Redaction,
     place: Place,
+    metrics: Arc<Metrics>,
     instance: String,
     open: Option<Open>,
 }
@@ -160,7 +173,8 @@ impl Writer {
             self.place.registry.clone(),
             &topics,
             &self.config.deadletter,
-            Arc::new(Metrics::new()),
+            &self.redaction,
+            self.metrics.clone(),
         )?;
         let recipient = self
             .config
@@ -185,12 +199,15 @@ impl Writer {
         };
         let judged = Judged {
             config: &self.config,
+            redaction: &self.redaction,
             recipient: &open.recipient,
             encoder: &open.encoder,
             topics: &open.topics,
             traceparent,
         };
         let mut taken = Taken::default();
+        let mut tally = Tally::default();
+        let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
         let mut byte = 0;
         for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
             let position = Position { line: number, byte };
@@ -199,14 +216,17 @@ impl Writer {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            match judged.event(line)? {
+            match judged.event(line, &mut tally)? {
                 Ok(record) => {
                     taken.accepted += 1;
                     open.session.send(record)?;
                 }
-                Err(fault) => {
+                Err(mut fault) => {
                     taken.rejected += 1;
+                    // the answer is kept by clients, and may quote the line
+                    fault.text = self.redaction.message(TENANT, &fault.text).into_owned();
                     open.session.send(judged.dead(line, position, &fault)?)?;
+                    *classes.entry(fault.class).or_default() += 1;
                     if taken.faults.len() < FAULTS_MAX {
                         taken.faults.push((number, fault));
                     }
@@ -214,6 +234,10 @@ impl Writer {
             }
         }
         open.session.commit(&Offsets::new())?;
+        self.metrics.redacted(&tally);
+        for (class, letters) in classes {
+            self.metrics.dead_letters("gateway", class, letters);
+        }
         Ok(taken)
     }
 }
@@ -221,6 +245,7 @@ impl Writer {
 /// Lines of one request, with what it takes to judge and to keep them.
 struct Judged<'a> {
     config: &'a Config,
+    redaction: &'a Redaction,
     recipient: &'a Recipient,
     encoder: &'a Encoder,
     topics: &'a BTreeMap<String, TopicState>,
@@ -229,7 +254,7 @@ struct Judged<'a> {
 
 impl Judged<'_> {
     /// The record of a line, or why it can never be one; a fault where it cannot be told now.
-    fn event(&self, line: &[u8]) -> Result<Result<Outgoing, Rejection>, Fault> {
+    fn event(&self, line: &[u8], tally: &mut Tally) -> Result<Result<Outgoing, Rejection>, Fault> {
         let rules = &self.config.admit;
         let parsed = match cairn_avro::json::line(line) {
             Ok(parsed) => parsed,
@@ -237,14 +262,15 @@ impl Judged<'_> {
         };
         let received = Received {
             family_topic: parsed.topic,
-            source: None,
+            source: Some(SOURCE),
             size_bytes: None,
             time_ms: wall_time_ms(),
         };
-        let payload = match admit::judge(rules, &received, Ok(parsed.payload)) {
+        let mut payload = match admit::judge(rules, &received, Ok(parsed.payload)) {
             Ok(payload) => payload,
             Err(rejection) => return Ok(Err(rejection)),
         };
+        self.redaction.payload(TENANT, &mut payload, tally);
         let topic = ingress_name(TENANT, parsed.topic);
         let key = run_key(TENANT, payload.run_id());
         let mut record = self.encoder.payload(&topic, &key, &payload)?;
@@ -254,7 +280,10 @@ impl Judged<'_> {
                 .push((name.to_owned(), value.as_bytes().to_vec()));
         };
         if let Some(event_id) = &parsed.event_id {
-            header("event_id", event_id);
+            header("event_id", &self.redaction.message(TENANT, event_id));
+        }
+        if !rules.sources_allowed.is_empty() {
+            header("source", SOURCE);
         }
         if let Some(traceparent) = self.traceparent {
             header("traceparent", traceparent);
@@ -288,6 +317,7 @@ impl Judged<'_> {
             operator: "gateway",
             recipient: self.recipient,
             excerpt_chars_max: self.config.deadletter.excerpt_chars_max,
+            redaction: self.redaction,
             traceparent: self.traceparent,
         };
         let letter = sealer.letter(&reject, &origin).map_err(unsealable)?;

@@ -65,10 +65,10 @@ pub fn start(
     listener.set_nonblocking(true).map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     let shared = Shared {
+        events: events::start(config, place, metrics.clone(), instance),
         metrics,
         ready,
         store: place.store.clone(),
-        events: events::start(config, place, instance),
         body_bytes_max: config.gateway.body_bytes_max,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -23,8 +23,11 @@ pub mod source;
 mod units;
 mod writer;
 
-pub(crate) use writer::{FORMAT_HEADER, Origin, REPLAY_HEADER, RUN_HEADER, Sealer, Writer, fits};
+pub(crate) use writer::{
+    FORMAT_HEADER, Origin, REPLAY_HEADER, RUN_HEADER, SOURCE, Sealer, Writer, fits,
+};
 
+use crate::redaction::Redaction;
 use crate::seal::Recipient;
 use cairn_avro::record::RunConfig;
 use cairn_bus::{Fault, Log, SchemaRegistry};
@@ -90,6 +93,8 @@ pub struct Options {
     pub app_id: String,
     /// What `admit` will let in: what is rejected here is rejected for good.
     pub rules: AdmitRules,
+    /// Takes out what nobody may see.
+    pub redaction: Redaction,
     /// Sizes of transactions.
     pub limits: Limits,
 }
@@ -110,6 +115,7 @@ impl Options {
             recipient,
             app_id: "cairn".to_owned(),
             rules: AdmitRules::default(),
+            redaction: Redaction::default(),
             limits: Limits::default(),
         }
     }
@@ -136,6 +142,9 @@ pub struct SourceSummary {
     pub rejected: u64,
     /// The rejects, by class.
     pub errors: BTreeMap<&'static str, u64>,
+    /// Places replaced by pseudonyms, by what they held.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub redacted: BTreeMap<&'static str, u64>,
     /// Byte of the content from which on it was new; 0 where all of it was.
     pub resumed_byte: u64,
     /// Lines, or entries of a document.

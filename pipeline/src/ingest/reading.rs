@@ -15,6 +15,7 @@ use cairn_avro::record::{IngestProgress, Payload};
 use cairn_avro::{hex, json};
 use cairn_operators::admit::{self, Received, Rejection};
 use cairn_operators::operator::canonical;
+use cairn_operators::redact::Tally;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -31,6 +32,8 @@ pub(super) struct Begun {
     pub(super) configs: u64,
     /// Rejects that this call has committed, by class.
     pub(super) errors: BTreeMap<&'static str, u64>,
+    /// What this call has redacted in what it committed.
+    pub(super) redacted: Tally,
 }
 
 /// What a source's transactions have covered.
@@ -42,6 +45,7 @@ pub(super) struct Covered {
     /// Of the transaction that is open.
     open_configs: u64,
     open_errors: BTreeMap<&'static str, u64>,
+    open_redacted: Tally,
 }
 
 /// What can go wrong while a source is read.
@@ -236,8 +240,12 @@ impl<'r, 'a> Reading<'r, 'a> {
     }
 
     fn drop_out(&mut self) -> Result<(), IngestError> {
+        let options = self.ingest.options;
         for event in std::mem::take(&mut self.out.events) {
-            self.meet(event.payload.run_id())?;
+            let run_id = options
+                .redaction
+                .identifier(&options.tenant, event.payload.run_id());
+            self.meet(&run_id)?;
         }
         self.out.rejects.clear();
         Ok(())
@@ -246,7 +254,15 @@ impl<'r, 'a> Reading<'r, 'a> {
     /// Sends what the parser has said.
     fn drain(&mut self) -> Result<(), IngestError> {
         let mut events = std::mem::take(&mut self.out.events);
-        for event in &events {
+        let options = self.ingest.options;
+        for event in &mut events {
+            // before anything keeps it, and before it may turn out to be too large
+            options.redaction.payload(
+                &options.tenant,
+                &mut event.payload,
+                &mut self.covered.open_redacted,
+            );
+            let event = &*event;
             self.meet(event.payload.run_id())?;
             match self.writer.event(event, &self.out.rules)? {
                 Ok(()) => self.covered.events += 1,
@@ -290,13 +306,19 @@ impl<'r, 'a> Reading<'r, 'a> {
         let payload = Payload::RunConfig(Box::new(config));
         let received = Received {
             family_topic: "runs.config",
-            source: None,
+            source: Some(super::SOURCE),
             size_bytes: None,
             time_ms: self.out.received_ms,
         };
         let refused =
             |rejection: Rejection| IngestError::Refused(format!("--set: {}", rejection.text));
-        let payload = admit::judge(&self.out.rules, &received, Ok(payload)).map_err(refused)?;
+        let mut payload = admit::judge(&self.out.rules, &received, Ok(payload)).map_err(refused)?;
+        let options = self.ingest.options;
+        options.redaction.payload(
+            &options.tenant,
+            &mut payload,
+            &mut self.covered.open_redacted,
+        );
         let event = format::Event {
             payload,
             position: format::Position::default(),
@@ -348,6 +370,9 @@ impl<'r, 'a> Reading<'r, 'a> {
         for (class, count) in std::mem::take(&mut self.covered.open_errors) {
             *self.begun.errors.entry(class).or_default() += count;
         }
+        self.begun
+            .redacted
+            .merge(&std::mem::take(&mut self.covered.open_redacted));
         let step = Step {
             source: self.origin.path,
             bytes: self.progress.byte.unsigned_abs(),

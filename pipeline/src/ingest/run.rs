@@ -110,6 +110,11 @@ impl Ingest<'_> {
             identity.path = std::path::absolute(&found.name)
                 .map_or(identity.path, |path| path.to_string_lossy().into_owned());
         }
+        // what is kept of a path is redacted like everything; the same path is the same source all the same
+        identity.path = options
+            .redaction
+            .identifier(&options.tenant, &identity.path)
+            .into_owned();
         let source_id = identity.source_id();
         let session = self.log.open(Membership {
             operator: "ingest".into(),
@@ -127,6 +132,7 @@ impl Ingest<'_> {
             &options.tenant,
             traceparent,
             &options.recipient,
+            &options.redaction,
         );
         let partitions = self
             .topics
@@ -248,6 +254,11 @@ impl Ingest<'_> {
         summary.accepted = done.events.saturating_sub(base_events) + begun.configs;
         summary.rejected = done.rejected.saturating_sub(base_rejected);
         summary.errors = begun.errors.clone();
+        summary.redacted = begun
+            .redacted
+            .each()
+            .map(|(kind, places)| (kind.name(), places))
+            .collect();
         summary.read = summary.accepted + summary.duplicate + summary.rejected;
         summary.resumed_byte = base.map_or(0, |base| base.byte.unsigned_abs());
         summary.runs = done.runs.into_iter().collect();

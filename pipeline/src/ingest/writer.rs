@@ -3,12 +3,14 @@
 use super::IngestError;
 use super::format::{Event, Reject};
 use super::source::LINE_BYTES_MAX;
+use crate::redaction::Redaction;
 use crate::seal::{Recipient, SealError, excerpt, plaintext_sha256};
 use cairn_avro::contract;
-use cairn_avro::record::{DeadLetter, FilePosition, IngestProgress};
+use cairn_avro::record::{DeadLetter, FilePosition, IngestProgress, Payload};
 use cairn_avro::{codec, frame, hex};
-use cairn_bus::{Fault, Headers, Offsets, Outgoing, SchemaRegistry, Session, TopicState};
+use cairn_bus::{Fault, Headers, Lookup, Offsets, Outgoing, SchemaRegistry, Session, TopicState};
 use cairn_operators::admit::{self, AdmitRules, Rejection};
+use cairn_operators::redact::Tally;
 use cairn_topics::handle::{DEADLETTER, INGEST_PROGRESS};
 use cairn_topics::{Keyed, ingress_name, partition_of, run_key};
 use std::collections::BTreeMap;
@@ -18,6 +20,9 @@ use std::sync::Arc;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Longest excerpt of a dead letter.
 const EXCERPT_CHARS_MAX: usize = 512;
+
+/// What `admit.sources_allowed` calls files.
+pub(crate) const SOURCE: &str = "ingest";
 
 /// Bytes reserved for a record: rows of metrics have 60 to 100, without their free metrics.
 const CAPACITY: usize = 128;
@@ -71,6 +76,8 @@ pub(crate) struct Sealer<'a> {
     pub(crate) recipient: &'a Recipient,
     /// Longest excerpt.
     pub(crate) excerpt_chars_max: usize,
+    /// Takes out of the letter what nobody may see.
+    pub(crate) redaction: &'a Redaction,
     /// W3C trace context.
     pub(crate) traceparent: Option<&'a str>,
 }
@@ -102,25 +109,31 @@ impl Sealer<'_> {
         ]);
         let mut headers = vec![(FORMAT_HEADER, origin.format), (RUN_HEADER, origin.run_id)];
         headers.extend(origin.replay_of.map(|id| (REPLAY_HEADER, id)));
+        let redacted = |text: &str| self.redaction.message(self.tenant, text).into_owned();
         Ok(DeadLetter {
             deadletter_id: id[..32].to_owned(),
             tenant: self.tenant.to_owned(),
             class: reject.class.to_owned(),
-            text: reject.text.clone(),
+            text: redacted(&reject.text),
             file: Some(FilePosition {
-                path: origin.path.to_owned(),
+                path: redacted(origin.path),
                 line: reject.position.line.cast_signed(),
                 byte: reject.position.byte.cast_signed(),
             }),
-            topic: reject.topic.clone(),
-            excerpt: excerpt(original, self.excerpt_chars_max),
+            topic: redacted(&reject.topic),
+            excerpt: excerpt(
+                self.redaction,
+                self.tenant,
+                original,
+                self.excerpt_chars_max,
+            ),
             sealed: self.recipient.seal(original)?,
             sealed_recipient: self.recipient.as_str().to_owned(),
             plaintext_sha256: sha256.to_vec(),
             plaintext_bytes: original.len() as i64,
             headers: headers
                 .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+                .map(|(name, value)| (name.to_owned(), redacted(value).into_bytes()))
                 .collect(),
             operator: self.operator.to_owned(),
             operator_version: VERSION.to_owned(),
@@ -151,6 +164,7 @@ pub(crate) struct Writer<'a> {
     tenant: &'a str,
     traceparent: Option<&'a str>,
     recipient: &'a Recipient,
+    redaction: &'a Redaction,
     /// The last run's key and the number that its partition is taken from: rows of a run stand together.
     key: (String, String),
     /// Bytes sent since the last commit.
@@ -167,6 +181,7 @@ impl<'a> Writer<'a> {
         tenant: &'a str,
         traceparent: Option<&'a str>,
         recipient: &'a Recipient,
+        redaction: &'a Redaction,
     ) -> Self {
         let (targets, key) = (BTreeMap::new(), Default::default());
         Self {
@@ -177,6 +192,7 @@ impl<'a> Writer<'a> {
             tenant,
             traceparent,
             recipient,
+            redaction,
             key,
             bytes: 0,
             records: 0,
@@ -222,7 +238,7 @@ impl<'a> Writer<'a> {
         Ok(self.session.send(out)?)
     }
 
-    /// Sends an event to its ingress topic, unless it is too large for a record.
+    /// Sends an event to its ingress topic, unless it is too large for a record. Its payload is redacted already.
     pub(crate) fn event(
         &mut self,
         event: &Event,
@@ -241,7 +257,12 @@ impl<'a> Writer<'a> {
         event.payload.encode(&mut value).map_err(unencodable)?;
         let mut headers = Vec::new();
         if let Some(event_id) = &event.event_id {
+            let event_id = self.redaction.message(self.tenant, event_id);
             headers.push(("event_id".to_owned(), event_id.as_bytes().to_vec()));
+        }
+        // only a list asks who sends, and a header costs every record
+        if !rules.sources_allowed.is_empty() {
+            headers.push(("source".to_owned(), SOURCE.as_bytes().to_vec()));
         }
         if let Some(traceparent) = self.traceparent {
             headers.push(("traceparent".to_owned(), traceparent.as_bytes().to_vec()));
@@ -271,6 +292,7 @@ impl<'a> Writer<'a> {
             operator: "ingest",
             recipient: self.recipient,
             excerpt_chars_max: EXCERPT_CHARS_MAX,
+            redaction: self.redaction,
             traceparent: self.traceparent,
         };
         let letter = sealer
@@ -279,7 +301,8 @@ impl<'a> Writer<'a> {
         self.record(DEADLETTER.name, &letter)
     }
 
-    /// Sends a record as it was, to an ingress topic of this tenant, unless it is too large for it.
+    /// Sends a record as it was, but for what is redacted, to an ingress topic of this tenant, unless it is too large for it or
+    /// holds what nobody may see where it cannot be read.
     pub(crate) fn raw(
         &mut self,
         topic: &str,
@@ -288,6 +311,10 @@ impl<'a> Writer<'a> {
         headers: Headers,
         rules: &AdmitRules,
     ) -> Result<Result<(), Rejection>, IngestError> {
+        let value = match self.redacted(topic, value)? {
+            Ok(value) => value,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
         let name = ingress_name(self.tenant, topic);
         let state = self.topics.get(&name).ok_or_else(|| missing(&name))?;
         let (partitions, max_message_bytes) = (state.partitions, state.max_message_bytes as usize);
@@ -305,6 +332,50 @@ impl<'a> Writer<'a> {
             return Ok(Err(rejection));
         }
         self.send(out).map(Ok)
+    }
+
+    /// A record's value without what is found in it: as it was where nothing is.
+    fn redacted(
+        &mut self,
+        topic: &str,
+        value: Vec<u8>,
+    ) -> Result<Result<Vec<u8>, Rejection>, IngestError> {
+        let (redaction, tenant) = (self.redaction, self.tenant);
+        let Some(mut payload) = self.read(topic, &value)? else {
+            return Ok(match redaction.bytes(tenant, &value) {
+                same if *same == *value => Ok(value),
+                _ => Err(Rejection::new(
+                    "unreadable",
+                    "it still cannot be read, and holds what may not lie on the log in clear; mend what sends it, and send it again",
+                )),
+            });
+        };
+        let mut tally = Tally::default();
+        redaction.payload(tenant, &mut payload, &mut tally);
+        if tally.total() == 0 {
+            return Ok(Ok(value));
+        }
+        let id = self
+            .target(payload.entry().topics[0], payload.entry())?
+            .schema_id;
+        let mut value = Vec::with_capacity(CAPACITY);
+        frame::put(id, &mut value);
+        payload.encode(&mut value).map_err(unencodable)?;
+        Ok(Ok(value))
+    }
+
+    /// What a value of an ingress topic says, where it can be read.
+    fn read(&self, topic: &str, value: &[u8]) -> Result<Option<Payload>, IngestError> {
+        if value.first() == Some(&b'{') {
+            return Ok(cairn_avro::json::payload(topic, value).ok());
+        }
+        let Ok(framed) = frame::split(value) else {
+            return Ok(None);
+        };
+        Ok(match self.registry.schema_of(framed.schema_id)? {
+            Lookup::Schema(schema) => codec::decode_payload(topic, &schema, framed.body).ok(),
+            Lookup::Denied => None,
+        })
     }
 
     /// Sends the progress that covers everything sent before it.

@@ -36,6 +36,7 @@ use crate::config::{Config, DeadletterConfig};
 use crate::connect::Place;
 use crate::families::{self, Families};
 use crate::metrics::Metrics;
+use crate::redaction::Redaction;
 use crate::runtime::decode::Decoder;
 use crate::runtime::encode::Encoder;
 use crate::runtime::executor::{self, Work};
@@ -276,7 +277,13 @@ impl Played {
             // Equal letters keep the original's seal; nobody needs to open the others.
             deadletter.recipient = seal::new_identity().recipient();
         }
-        let encoder = Encoder::new(place.registry.clone(), topics, &deadletter, metrics.clone())?;
+        let encoder = Encoder::new(
+            place.registry.clone(),
+            topics,
+            &deadletter,
+            &Redaction::of(config),
+            metrics.clone(),
+        )?;
         Ok(Self {
             kinds: kinds.to_vec(),
             lanes,

@@ -35,6 +35,8 @@ pub struct Decoder {
     resolver: Resolver,
     /// One reader for each record and writer schema.
     readers: BTreeMap<(&'static str, u32), codec::Reader>,
+    /// Fields of ingress records that the contract has not, dropped since this was asked last, by topic.
+    dropped: BTreeMap<&'static str, u64>,
     clock: Timepiece,
 }
 
@@ -45,6 +47,7 @@ impl Decoder {
         Self {
             resolver: Resolver::new(registry),
             readers: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             clock: Timepiece::default(),
         }
     }
@@ -52,6 +55,11 @@ impl Decoder {
     /// Goes by another clock.
     pub fn set_clock(&mut self, clock: Timepiece) {
         self.clock = clock;
+    }
+
+    /// How many fields were dropped since this was asked last, by topic: what a writer's schema has and the contract has not.
+    pub fn take_dropped(&mut self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.dropped)
     }
 
     /// An ingress record: a frame where it begins with `0x00`, the contract's JSON where it begins with `{` (DESIGN §2).
@@ -107,9 +115,16 @@ impl Decoder {
             Err(fault) => return Ok(Err(Rejection::new("frame", fault.to_string()))),
         };
         match self.reader(full_topic, entry, frame.schema_id) {
-            Ok(Some(reader)) => Ok(reader.read_payload(frame.body).map_err(|fault| {
-                Rejection::new("avro", format!("schema id {}: {fault}", frame.schema_id))
-            })),
+            Ok(Some(reader)) => {
+                let payload = reader.read_payload(frame.body).map_err(|fault| {
+                    Rejection::new("avro", format!("schema id {}: {fault}", frame.schema_id))
+                });
+                let dropped = reader.dropped_fields();
+                if dropped > 0 {
+                    *self.dropped.entry(entry.topics[0]).or_default() += dropped;
+                }
+                Ok(payload)
+            }
             Ok(None) => Ok(Err(Rejection::new(
                 "unknown_schema",
                 format!(
@@ -138,6 +153,14 @@ impl Decoder {
                 Resolved::Schema(writer) => {
                     let reader = codec::Reader::new(entry, &writer)
                         .map_err(|fault| Unreadable::Unfit(fault.to_string()))?;
+                    if reader.dropped_fields() > 0 {
+                        tracing::warn!(
+                            topic = &**topic,
+                            schema_id = id,
+                            fields = reader.dropped().join(", "),
+                            "the contract has no such fields: they are dropped"
+                        );
+                    }
                     self.readers.insert(key, reader);
                 }
                 Resolved::Later { why, wait, guard } => {

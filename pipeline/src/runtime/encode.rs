@@ -5,12 +5,13 @@
 
 use crate::families::Families;
 use crate::metrics::Metrics;
+use crate::redaction::Redaction;
 use crate::seal::{self, Recipient, SealError};
 use cairn_avro::contract::{self, Record as AvroRecord};
 use cairn_avro::record::{Answer, Change as ChangeRecord, Cut, DeadLetter, Offset, Tick};
 use cairn_avro::{codec, frame, hex};
 use cairn_bus::{Fault, Outgoing, SchemaRegistry, TopicState};
-use cairn_operators::operator::{Change, Dead, Output};
+use cairn_operators::operator::{Change, Dead, Output, short};
 use cairn_topics::Keyed as _;
 use cairn_topics::{partition_of, run_key};
 use sha2::{Digest, Sha256};
@@ -32,6 +33,7 @@ pub struct Encoder {
     board: jsonschema::Validator,
     recipient: Recipient,
     excerpt_chars_max: usize,
+    redaction: Redaction,
     metrics: Arc<Metrics>,
 }
 
@@ -45,6 +47,7 @@ impl Encoder {
         registry: Arc<dyn SchemaRegistry>,
         topics: &BTreeMap<String, TopicState>,
         deadletter: &crate::config::DeadletterConfig,
+        redaction: &Redaction,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Fault> {
         Ok(Self {
@@ -59,6 +62,7 @@ impl Encoder {
             board: validator("board")?,
             recipient: deadletter.recipient.parse().map_err(unsealable)?,
             excerpt_chars_max: deadletter.excerpt_chars_max,
+            redaction: redaction.clone(),
             metrics,
         })
     }
@@ -121,7 +125,12 @@ impl Encoder {
                 self.avro("scaling.fits", &fit.tenant, &key, fit)?
             }
             Output::Telegram(telegram) => {
-                let value = serde_json::to_value(telegram).unwrap_or_default();
+                let mut value = serde_json::to_value(telegram).unwrap_or_default();
+                self.redaction.ours_json(&telegram.tenant, &mut value);
+                if let Some(fallback) = value["text"]["fallback"].as_str() {
+                    // a pseudonym may be longer than what it stands for
+                    value["text"]["fallback"] = short(fallback).into();
+                }
                 self.json(
                     operator,
                     "cockpit.telegrams",
@@ -146,7 +155,12 @@ impl Encoder {
             Output::Dead(dead) => self.dead(operator, dead)?,
             Output::Guard(guard, is_open) => {
                 let key = guard.record_key();
-                let mut record = self.avro("guards", &guard.tenant, &key, guard)?;
+                let guard = cairn_avro::record::Guard {
+                    // a panic says what it met
+                    text: self.redaction.ours(&guard.tenant, &guard.text).into_owned(),
+                    ..guard.clone()
+                };
+                let mut record = self.avro("guards", &guard.tenant, &key, &guard)?;
                 if !is_open {
                     record.value = None;
                 }
@@ -372,25 +386,36 @@ impl Encoder {
             deadletter_id: id.clone(),
             tenant: dead.tenant.clone(),
             class: dead.class.to_owned(),
-            text: dead.text.clone(),
+            text: self
+                .redaction
+                .message(&dead.tenant, &dead.text)
+                .into_owned(),
             source: origin.map(|origin| Offset {
                 topic: origin.place.topic.clone(),
                 partition: origin.place.partition,
                 offset: origin.place.offset,
             }),
             topic: dead.topic.clone(),
-            key: origin.and_then(|origin| origin.key.clone()),
+            key: origin.and_then(|origin| {
+                let key = origin.key.as_deref()?;
+                Some(self.redaction.bytes(&dead.tenant, key).into_owned())
+            }),
             event_id: dead.event_id.clone(),
             schema_id: frame::split(original)
                 .ok()
                 .and_then(|frame| i32::try_from(frame.schema_id).ok()),
-            excerpt: seal::excerpt(original, self.excerpt_chars_max),
+            excerpt: seal::excerpt(
+                &self.redaction,
+                &dead.tenant,
+                original,
+                self.excerpt_chars_max,
+            ),
             sealed,
             sealed_recipient: self.recipient.as_str().to_owned(),
             plaintext_sha256: digest.to_vec(),
             plaintext_bytes: original.len() as i64,
             headers: origin
-                .map(|origin| origin.headers.iter().cloned().collect())
+                .map(|origin| self.headers(&dead.tenant, &origin.headers))
                 .unwrap_or_default(),
             operator: operator.to_owned(),
             operator_version: VERSION.to_owned(),
@@ -403,6 +428,19 @@ impl Encoder {
             &run_key(&dead.tenant, &id),
             &letter,
         )
+    }
+
+    /// Headers without what is found in them. An event id that changes is left out: the letter has what it stands for.
+    fn headers(&self, tenant: &str, headers: &[(String, Vec<u8>)]) -> BTreeMap<String, Vec<u8>> {
+        headers
+            .iter()
+            .filter_map(|(name, value)| {
+                let redacted = self.redaction.bytes(tenant, value);
+                let is_kept = name != "event_id" || *redacted == **value;
+                let name = self.redaction.message(tenant, name).into_owned();
+                is_kept.then(|| (name, redacted.into_owned()))
+            })
+            .collect()
     }
 }
 

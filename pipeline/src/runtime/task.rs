@@ -5,12 +5,14 @@
 
 use super::decode::{Decoder, Undecodable};
 use crate::config::Config;
+use crate::redaction::Redaction;
 use cairn_avro::record::Guard;
 use cairn_bus::Record;
-use cairn_operators::admit::{Admit, AdmitRules, Hold, RedactNothing};
+use cairn_operators::admit::{Admit, AdmitRules, Hold};
 use cairn_operators::cockpit::{Cockpit, CockpitRules};
 use cairn_operators::guards::Book;
 use cairn_operators::operator::{At, Emit, Remember};
+use cairn_operators::redact::Tally;
 use cairn_operators::refit::{self, Refit, RefitRules};
 use cairn_operators::runs::{self, Runs, RunsRules};
 use std::sync::Arc;
@@ -74,6 +76,10 @@ pub trait Task {
     fn probe(&mut self, _topic: &str) {}
     /// Somebody says that what a guard holds may go on.
     fn resume_guard(&mut self, _guard: &Guard, _now_ms: i64, _emit: &mut Emit) {}
+    /// What it has redacted in the batch.
+    fn take_redacted(&mut self) -> Tally {
+        Tally::default()
+    }
     /// Forgets the batch.
     fn discard(&mut self) {
         if let Some(state) = self.state() {
@@ -132,6 +138,7 @@ pub fn kinds(config: &Config) -> Vec<Kind> {
             topics.map(move |topic| cairn_topics::ingress_name(tenant, topic.name))
         })
         .collect();
+    let redactor = Redaction::of(config).theirs();
     let (admit, runs, refit, cockpit): (AdmitRules, RunsRules, RefitRules, CockpitRules) = (
         config.admit.clone(),
         config.runs.clone(),
@@ -147,10 +154,7 @@ pub fn kinds(config: &Config) -> Vec<Kind> {
             ticks: None,
             has_cuts: false,
             make: Box::new(move || {
-                Box::new(AdmitTask(Admit::new(
-                    admit.clone(),
-                    Box::new(RedactNothing),
-                )))
+                Box::new(AdmitTask(Admit::new(admit.clone(), redactor.clone())))
             }),
         },
         Kind {
@@ -225,6 +229,9 @@ impl Task for AdmitTask {
     }
     fn take_hold(&mut self) -> Option<Hold> {
         self.0.take_hold()
+    }
+    fn take_redacted(&mut self) -> Tally {
+        self.0.take_redacted()
     }
     fn probe(&mut self, topic: &str) {
         self.0.probe(topic);

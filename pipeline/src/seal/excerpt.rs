@@ -4,6 +4,8 @@
 //! contract and of training logs are shown; every other word is replaced by its length, so that the structure stays
 //! readable and names, prompts, addresses and tokens do not.
 
+use crate::redaction::Redaction;
+use cairn_operators::redact::pseudonym_length;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -38,12 +40,29 @@ fn vocabulary() -> &'static BTreeSet<String> {
     })
 }
 
-/// An excerpt of an original, at most so many characters.
+/// How much more than an excerpt is redacted: what is cut in its middle is no card and no token any more.
+const SLACK_BYTES: usize = 4096;
+
+/// An excerpt of an original, at most so many characters. What recognisers find is a pseudonym; of the rest the words that are
+/// known are shown.
 #[must_use]
-pub fn excerpt(original: &[u8], chars_max: usize) -> String {
+pub fn excerpt(redaction: &Redaction, tenant: &str, original: &[u8], chars_max: usize) -> String {
+    if original.first() == Some(&0) && original.len() >= 5 {
+        return known(original, chars_max, original.len());
+    }
+    let cut = &original[..original.len().min(chars_max * 4 + SLACK_BYTES)];
+    let cut = match std::str::from_utf8(cut) {
+        Err(error) if error.error_len().is_none() => &cut[..error.valid_up_to()],
+        _ => cut,
+    };
+    known(&redaction.bytes(tenant, cut), chars_max, original.len())
+}
+
+/// The words that are known, of an original that had so many bytes.
+fn known(original: &[u8], chars_max: usize, bytes: usize) -> String {
     if original.first() == Some(&0) && original.len() >= 5 {
         let id = u32::from_be_bytes([original[1], original[2], original[3], original[4]]);
-        return format!("<frame: schema id {id}, {} bytes>", original.len());
+        return format!("<frame: schema id {id}, {bytes} bytes>");
     }
     // enough for the excerpt even when every character has four bytes
     let cut = &original[..original.len().min(chars_max * 4)];
@@ -52,11 +71,16 @@ pub fn excerpt(original: &[u8], chars_max: usize) -> String {
         Err(error) if error.error_len().is_none() && cut.len() < original.len() => {
             std::str::from_utf8(&cut[..error.valid_up_to()]).unwrap_or_default()
         }
-        Err(_) => return format!("<{} bytes, no text>", original.len()),
+        Err(_) => return format!("<{bytes} bytes, no text>"),
     };
     let mut out = String::new();
     let mut rest = text;
     while !rest.is_empty() && out.len() < chars_max * 4 {
+        if let Some(length) = pseudonym_length(rest) {
+            out.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
         if let Some(name) = member_name(rest) {
             let _ = write!(out, "\"{name}\"");
             rest = &rest[name.len() + 2..];
@@ -76,7 +100,10 @@ pub fn excerpt(original: &[u8], chars_max: usize) -> String {
             rest = &rest[length..];
         }
     }
-    if out.chars().count() > chars_max || text.len() < original.len() {
+    if out.chars().count() > chars_max
+        || text.len() < original.len()
+        || bytes > original.len() + SLACK_BYTES
+    {
         out = out.chars().take(chars_max.saturating_sub(1)).collect();
         out.push('…');
     }
@@ -139,6 +166,10 @@ fn show(word: &str, out: &mut String) {
 mod tests {
     use super::*;
 
+    fn excerpt(original: &[u8], chars_max: usize) -> String {
+        super::excerpt(&Redaction::default(), "t", original, chars_max)
+    }
+
     #[test]
     fn log_lines_and_rows_stay_readable() {
         for line in [
@@ -166,7 +197,7 @@ mod tests {
         }
         assert!(
             shown.starts_with(r#"{"prompt":"<2> name "#)
-                && shown.ends_with(r#""card":<16>,"n":3}"#),
+                && shown.ends_with(r#""card":<card>,"n":3}"#),
             "{shown}"
         );
     }

@@ -4,19 +4,27 @@ use super::bench::Bench;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A `cairn run` with a gateway; killed when it is dropped.
-struct Server {
+pub(crate) struct Server {
     run: Child,
     address: SocketAddr,
+    /// What it has logged.
+    pub(crate) logged: Arc<Mutex<String>>,
 }
 
 impl Server {
     /// Its port is one that it took and said: one that a test had seen free could be another server's by then.
     fn start(bench: &Bench) -> Self {
+        Self::logging(bench, "cairn_pipeline::gateway=info")
+    }
+
+    pub(crate) fn logging(bench: &Bench, level: &str) -> Self {
+        let logged = Arc::<Mutex<String>>::default();
         let mut run = bench
-            .command(&["run", "--log", "cairn_pipeline::gateway=info"])
+            .command(&["run", "--log", level])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -24,12 +32,22 @@ impl Server {
         let address = lines
             .by_ref()
             .map_while(Result::ok)
+            .inspect(|line| keep(&logged, line))
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok())
             .find_map(|said| said["address"].as_str()?.parse::<SocketAddr>().ok())
             .expect("it says where it listens");
         // nobody may wait for a full pipe
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { run, address }
+        let into = logged.clone();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| keep(&into, &line));
+        });
+        Self {
+            run,
+            address,
+            logged,
+        }
     }
 
     fn ask(&self, request: &str) -> String {
@@ -47,14 +65,14 @@ impl Server {
         answer
     }
 
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         self.ask(&format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         ))
     }
 
     /// Sends it again while the answer is that nothing was taken, as a client would.
-    fn post(&self, body: &str) -> String {
+    pub(crate) fn post(&self, body: &str) -> String {
         let request = format!(
             "POST /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -67,6 +85,12 @@ impl Server {
             }
         }
     }
+}
+
+fn keep(logged: &Mutex<String>, line: &str) {
+    let mut logged = logged.lock().expect("nobody panics with it");
+    logged.push_str(line);
+    logged.push('\n');
 }
 
 impl Drop for Server {

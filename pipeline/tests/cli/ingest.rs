@@ -162,3 +162,33 @@ fn a_file_without_a_line_of_the_named_format_gets_a_hint() {
         "{text}"
     );
 }
+
+/// A strict list names files as `ingest`, for some topics only; what it does not name is a dead letter, and nobody else is held up.
+#[test]
+fn a_strict_list_of_sources_is_kept_from_file_to_row() {
+    let bench = Bench::new();
+    let lines = format!("{GOOD}{{\"topic\":\"runs.tags\",\"run_id\":\"r\",\"add\":[\"good\"]}}\n");
+    let file = bench.file("a.jsonl", &lines);
+    let strict = [
+        "--setting",
+        "admit.sources_allowed=[\"telemetry.*=ingest\", \"gateway\"]",
+    ];
+    let mut arguments = vec!["ingest", &file];
+    arguments.extend(strict);
+    let (exit, said) = bench.json(&arguments);
+    assert_eq!(
+        (
+            exit,
+            &said[0]["accepted"],
+            &said[0]["errors"]["source_denied"]
+        ),
+        (3, &1.into(), &1.into()),
+        "{said:?}"
+    );
+    let mut arguments = vec!["run", "--drain"];
+    arguments.extend(strict);
+    let (_, drained) = bench.json(&arguments);
+    assert_eq!(drained[0]["operators"]["admit"]["dead"], 0, "{drained:?}");
+    let rows = bench.values("experiments.rows");
+    assert_eq!(rows.last().expect("a row")["steps"], 1);
+}

@@ -7,6 +7,7 @@ mod ingest;
 mod messages;
 mod migrate;
 mod places;
+mod redaction;
 mod registry;
 mod replay;
 mod shared_data;

@@ -71,6 +71,7 @@ pub fn shared() -> &'static Shared {
             registry.clone(),
             &topics,
             &config.deadletter,
+            &cairn_pipeline::redaction::Redaction::of(&config),
             metrics.clone(),
         );
         Shared {

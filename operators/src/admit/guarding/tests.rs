@@ -1,9 +1,11 @@
 //! Rows as words, what came of each as a letter.
 
 use super::*;
-use crate::admit::{Admit, AdmitRules, Ingress, RedactNothing, Rejection};
+use crate::admit::{Admit, AdmitRules, Ingress, Rejection};
 use crate::operator::Output;
+use crate::redact::Redactor;
 use cairn_avro::record::{Payload, TrainingTelemetry};
+use std::sync::Arc;
 
 const START_MS: i64 = 1_800_000_000_000;
 
@@ -34,7 +36,7 @@ impl Line {
             ..AdmitRules::default()
         };
         Self {
-            core: Admit::new(rules, Box::new(RedactNothing)),
+            core: Admit::new(rules, Arc::new(Redactor::off())),
             emit: Emit::default(),
             offset: 0,
             now_ms: START_MS,

@@ -37,7 +37,12 @@ fn the_session_is_the_instances_own_and_the_same_after_a_restart() {
         store: None,
     };
     let ask = |instance: &str| {
-        let inbox = start(&Config::default(), &place, instance);
+        let inbox = start(
+            &Config::default(),
+            &place,
+            Arc::new(Metrics::new()),
+            instance,
+        );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime");

@@ -124,7 +124,7 @@ impl Out {
         let topic = payload.entry().topics[0];
         let received = Received {
             family_topic: topic,
-            source: None,
+            source: Some(super::SOURCE),
             size_bytes: None,
             time_ms: self.received_ms,
         };

@@ -4,6 +4,7 @@ use super::{Counts, Member};
 use cairn_avro::record::{Cut, Tick};
 use cairn_bus::{Fault, Offsets};
 use cairn_operators::operator::{Emitted, Output};
+use cairn_operators::redact::Tally;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,11 @@ impl Member {
             records_in: self.batch.records,
             ..Counts::default()
         };
+        let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut redacted = Tally::default();
+        for task in self.tasks.values_mut() {
+            redacted.merge(&task.take_redacted());
+        }
         let mut asks = Vec::new();
         let mut written: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         let mut told = Vec::new();
@@ -43,7 +49,10 @@ impl Member {
                 Output::Ask(ask) => asks.push(ask),
                 output => {
                     counts.late += u64::from(matches!(output, Output::Late(_)));
-                    counts.dead += u64::from(matches!(output, Output::Dead(_)));
+                    if let Output::Dead(dead) = &output {
+                        counts.dead += 1;
+                        *classes.entry(dead.class).or_default() += 1;
+                    }
                     let record =
                         self.encoder
                             .output(self.kind.name, &output, traceparent.as_deref())?;
@@ -99,6 +108,13 @@ impl Member {
             bytes,
         );
         self.metrics.duplicates(self.kind.name, duplicates);
+        self.metrics.redacted(&redacted);
+        for (class, letters) in classes {
+            self.metrics.dead_letters(self.kind.name, class, letters);
+        }
+        for (topic, fields) in self.decoder.take_dropped() {
+            self.metrics.dropped_fields(topic, fields);
+        }
         for (topic, records) in &written {
             self.metrics.out(self.kind.name, topic, *records);
         }

@@ -41,6 +41,7 @@ impl Bench {
             place.registry.clone(),
             &place.log.topics().unwrap(),
             &config.deadletter,
+            &crate::redaction::Redaction::of(&config),
             metrics.clone(),
         )
         .unwrap();

@@ -25,6 +25,7 @@ use crate::connect::Place;
 use crate::families::Families;
 use crate::fit_work;
 use crate::metrics::Metrics;
+use crate::redaction::Redaction;
 use cairn_bus::{Fault, Membership, Offsets};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,6 +99,7 @@ impl Service {
                 place.registry.clone(),
                 &topics,
                 &config.deadletter,
+                &Redaction::of(config),
                 metrics.clone(),
             )?
             .with_families(families),

@@ -222,6 +222,7 @@ fn is_of_ingress(kind: GuardKind) -> bool {
             | GuardKind::TopicPause
             | GuardKind::FromTheFuture
             | GuardKind::Oversized
+            | GuardKind::SourceDenied
     )
 }
 
