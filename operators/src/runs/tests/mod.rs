@@ -158,6 +158,32 @@ fn a_late_evaluation_amends_the_row_of_a_run_that_is_over() {
     );
 }
 
+/// A file of a thousand items and, at its end, their mean: the mean stays, as many items as fit stay beside it.
+#[test]
+fn of_too_many_scores_those_of_the_most_items_stay() {
+    let mut bench = Bench::new();
+    let score = |task: &str, n| {
+        Payload::EvalResult(EvalResult {
+            run_id: "r".to_owned(),
+            harness: "h".to_owned(),
+            task: task.to_owned(),
+            metric: "m".to_owned(),
+            value: Some(0.5),
+            n: Some(n),
+            ..EvalResult::default()
+        })
+    };
+    for item in 0..1_000 {
+        bench.send(score(&format!("item-{item:04}"), 1));
+    }
+    bench.send(score("all", 1_000)).send(score("half", 500));
+    let row = bench.row();
+    let tasks: Vec<&str> = row.scores.iter().map(|score| score.task.as_str()).collect();
+    assert_eq!(tasks.len(), 512);
+    assert_eq!(&tasks[..3], ["all", "half", "item-0000"]);
+    assert!(!tasks.contains(&"item-0510") && !tasks.contains(&"item-0511"));
+}
+
 #[test]
 fn a_planned_run_is_a_row_until_it_runs() {
     let mut bench = Bench::new();

@@ -54,6 +54,7 @@ fn send(global: &Global, run: &str, add: Vec<String>, remove: Vec<String>) -> Ou
         add,
         remove,
         actor: std::env::var("USER").ok().filter(|user| !user.is_empty()),
+        ..RunTags::default()
     };
     let topic = ingress_name(&row.tenant, RUNS_TAGS.name);
     let keyed = Keys {
