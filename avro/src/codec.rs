@@ -185,6 +185,16 @@ impl Reader {
         Payload::decode(self.entry, &self.to_native(bytes)?)
     }
 
+    /// Reads the first of the ingress records that stand one behind the other; returns it and what stands behind it.
+    pub fn read_first<'b>(&self, bytes: &'b [u8]) -> Result<(Payload, &'b [u8]), Fault> {
+        let record = self.entry.record;
+        let writer = self.writer.as_ref().unwrap_or(self.entry.shape());
+        let (datum, left) = resolve::datum(&writer.node, &self.entry.shape().node, bytes)
+            .map_err(|source| Fault::Broken { record, source })?;
+        let payload = Payload::decode(self.entry, &datum)?;
+        Ok((payload, &bytes[bytes.len() - left..]))
+    }
+
     fn resolved(&self, writer: &Shape, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
         let record = self.entry.record;
         let (out, left) = resolve::datum(&writer.node, &self.entry.shape().node, bytes)

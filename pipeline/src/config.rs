@@ -147,16 +147,43 @@ impl Default for RuntimeConfig {
 #[allow(missing_docs, reason = "see Config")]
 pub struct GatewayConfig {
     pub listen: String,
+    pub events: String,
+    pub tokens: Vec<TokenConfig>,
     pub body_bytes_max: usize,
+    pub decoded_bytes_max: usize,
+    pub queue_requests_max: usize,
+    pub batch_bytes_max: usize,
+    pub idempotency_s: u64,
+    pub idempotency_keys_max: usize,
 }
 
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:9464".to_owned(),
+            events: "on".to_owned(),
+            tokens: Vec::new(),
             body_bytes_max: 8 << 20,
+            decoded_bytes_max: 64 << 20,
+            queue_requests_max: 64,
+            batch_bytes_max: 4 << 20,
+            idempotency_s: 86_400,
+            idempotency_keys_max: 100_000,
         }
     }
+}
+
+/// Who may send events: an entry of `gateway.tokens`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// SHA-256 of the token, 64 hexadecimal digits: the configuration does not hold the token.
+    pub sha256: String,
+    /// Whose events they are.
+    pub tenant: String,
+    /// Ingress topics that it may send to, without tenant; left out, all of them.
+    #[serde(default)]
+    pub topics: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -387,6 +414,10 @@ impl Config {
             ("runtime.merge_bytes_max", runtime.merge_bytes_max),
             ("runtime.batch_records_max", runtime.batch_records_max),
             ("admit.packed_events_max", self.admit.packed_events_max),
+            (
+                "gateway.queue_requests_max",
+                self.gateway.queue_requests_max,
+            ),
         ] {
             if value == 0 {
                 return Err(wrong(
@@ -433,6 +464,22 @@ impl Config {
                 "`cairn config` says what an entry has; mend it there",
             ));
         }
+        if !matches!(self.gateway.events.as_str(), "on" | "off") {
+            return Err(wrong(
+                "gateway.events",
+                format!("{:?} is unknown", self.gateway.events),
+                "set on or off",
+            ));
+        }
+        for (number, token) in self.gateway.tokens.iter().enumerate() {
+            token.check(&runtime.tenants).map_err(|(problem, remedy)| {
+                wrong(
+                    "gateway.tokens",
+                    format!("entry {}: {problem}", number + 1),
+                    remedy,
+                )
+            })?;
+        }
         if !(0.0..1.0).contains(&self.refit.level) {
             return Err(wrong(
                 "refit.level",
@@ -441,6 +488,36 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+impl TokenConfig {
+    /// What is wrong with it, and what to do.
+    fn check(&self, tenants: &[String]) -> Result<(), (String, &'static str)> {
+        let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(hexadecimal) {
+            return Err((
+                "its sha256 is no digest of 64 lower-case hexadecimal digits".to_owned(),
+                "take that of the token: printf %s TOKEN | sha256sum",
+            ));
+        }
+        if !tenants.contains(&self.tenant) {
+            return Err((
+                format!("tenant {:?} is none of runtime.tenants", self.tenant),
+                "name it there, too: its topics are made and its events admitted",
+            ));
+        }
+        let ingress = |name: &String| {
+            cairn_topics::find(name)
+                .is_some_and(|topic| topic.family == cairn_topics::Family::Ingress)
+        };
+        match self.topics.iter().find(|name| !ingress(name)) {
+            Some(name) => Err((
+                format!("{name:?} is no ingress topic"),
+                "`cairn topics list` shows them; write them without tenant",
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 //! - [`runtime`]: members, tasks and transactions over a log.
 //! - [`fit_work`] and [`window_query`]: the long work behind refits; SQL over rows in DataFusion.
 //! - [`ingest`]: files into ingress topics.
+//! - `avro_file`: Avro object container files.
+//! - `objects`: object stores by address.
 //! - [`seal`] and [`deadletter`]: originals that nobody but their owner can read, and their replay.
 //! - [`redaction`]: the configured redactors, and lines of logs through them.
 //! - [`guards`]: guards that are open, seen and resumed from outside.
@@ -18,6 +20,7 @@
 //! - [`gateway`]: /metrics, health, ingest over HTTP, the built-in schema registry.
 //! - [`cli`]: one file a command.
 
+mod avro_file;
 pub mod backfill;
 pub mod cli;
 pub mod config;

@@ -28,6 +28,21 @@ pub fn is_address(text: &str) -> bool {
 /// # Errors
 /// An address that names none, or a store whose settings are missing.
 pub fn open(address: &str) -> Result<(Arc<dyn ObjectStore>, Path, Url), String> {
+    open_with(address, &[])
+}
+
+/// [`open`] for long downloads: a request may take as long as its answer comes in, which whoever reads it has to watch.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for_reading(address: &str) -> Result<(Arc<dyn ObjectStore>, Path, Url), String> {
+    open_with(address, &[("timeout", "1 day"), ("allow_http", "true")])
+}
+
+fn open_with(
+    address: &str,
+    more: &[(&str, &str)],
+) -> Result<(Arc<dyn ObjectStore>, Path, Url), String> {
     let url = Url::parse(address).map_err(|error| format!("{address}: {error}"))?;
     if matches!(
         ObjectStoreScheme::parse(&url),
@@ -35,11 +50,19 @@ pub fn open(address: &str) -> Result<(Arc<dyn ObjectStore>, Path, Url), String> 
     ) {
         return Err(format!("{address} is no object store's address"));
     }
-    let settings = std::env::vars().filter(|(name, _)| {
-        ["AWS_", "GOOGLE_", "AZURE_"]
-            .iter()
-            .any(|of| name.starts_with(of))
-    });
+    // http:// was written by the user; for the others AWS_ALLOW_HTTP and its like say so
+    let plain = url.scheme() == "http";
+    let more = more
+        .iter()
+        .filter(|(name, _)| plain || *name != "allow_http")
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let settings = std::env::vars()
+        .filter(|(name, _)| {
+            ["AWS_", "GOOGLE_", "AZURE_"]
+                .iter()
+                .any(|of| name.starts_with(of))
+        })
+        .chain(more);
     let (store, path) = object_store::parse_url_opts(&url, settings)
         .map_err(|error| format!("{address}: {error}"))?;
     Ok((Arc::from(store), path, url))

@@ -4,26 +4,27 @@ use super::table::Table;
 use super::{Failure, Global, Outcome, print, say};
 use crate::connect;
 use crate::ingest::format::mapped::Mapping;
-use crate::ingest::{self, IngestError, Options, SourceSummary, Step, settings};
+use crate::ingest::{self, IngestError, Options, SourceSummary, Step, follow, settings};
 use crate::redaction::Redaction;
 use crate::seal::Recipient;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Read logs and send what they say.
 #[derive(Args)]
 pub struct Ingest {
-    /// Files, globs, directories, or - for standard input
+    /// Files, globs, directories, addresses (s3://, gs://, az://, http(s)://), or - for standard input
     #[arg(required = true, value_name = "SRC")]
     sources: Vec<String>,
     /// Their format; told from the content when left out
     #[arg(long, value_name = "F")]
     format: Option<String>,
-    /// Mapping file for CSV and JSONL of one's own; see docs/mapping.md
+    /// Mapping file for CSV, JSONL and Parquet of one's own; see docs/mapping.md
     #[arg(long, value_name = "M.yaml")]
     map: Option<PathBuf>,
     /// Run of logs that name none; the file's name without it
@@ -35,6 +36,9 @@ pub struct Ingest {
     /// Tenant that the runs belong to
     #[arg(long, default_value = cairn_topics::DEFAULT_TENANT, value_name = "T")]
     tenant: String,
+    /// Go on reading what is written and rotated, until stopped
+    #[arg(long)]
+    follow: bool,
 }
 
 impl Ingest {
@@ -57,24 +61,27 @@ impl Ingest {
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             drop(signal_hook::flag::register(signal, stop.clone()));
         }
-        let bar = bar();
-        let summaries = ingest::ingest(
-            &*place.log,
-            &*place.registry,
-            &options,
-            &mut |step: &Step<'_>| {
-                bar.set_position(step.bytes);
-                bar.set_message(format!("{}: {} events", short(step.source), step.events));
-                if stop.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            },
-        );
-        bar.finish_and_clear();
+        let rate = Rate::new();
+        let said = |step: &Step<'_>| {
+            rate.show(step);
+            if stop.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let (log, registry) = (&*place.log, &*place.registry);
+        let summaries = if self.follow {
+            follow::follow(log, registry, &options, &stop, &said)
+        } else {
+            ingest::ingest(log, registry, &options, &mut |step| said(step))
+        };
+        rate.clear();
         let summaries = summaries.map_err(failure)?;
         report(global, &summaries);
+        if !global.is_json() {
+            print(&rate.total());
+        }
         hint(&summaries);
         Ok(if summaries.iter().any(|summary| summary.rejected > 0) {
             3
@@ -84,13 +91,90 @@ impl Ingest {
     }
 }
 
-/// A bar on standard error, drawn only on a terminal.
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {bytes} ({bytes_per_sec}) {msg}") {
-        bar.set_style(style);
+/// How fast it goes, and how long it takes: a line on standard error, drawn only on a terminal, and a total at the end.
+struct Rate {
+    bar: ProgressBar,
+    since: Instant,
+    all: Mutex<Totals>,
+}
+
+/// What has gone by.
+#[derive(Default)]
+struct Totals {
+    source: String,
+    /// Of the source that is read: bytes, and events with rejects.
+    last: (u64, u64),
+    bytes: u64,
+    rows: u64,
+}
+
+impl Rate {
+    fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            since: Instant::now(),
+            all: Mutex::default(),
+        }
     }
-    bar
+
+    fn show(&self, step: &Step<'_>) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.source != step.source {
+            step.source.clone_into(&mut all.source);
+            all.last = (0, 0);
+        }
+        let now = (step.raw_bytes, step.events + step.rejected);
+        all.bytes += now.0.saturating_sub(all.last.0);
+        all.rows += now.1.saturating_sub(all.last.1);
+        all.last = now;
+        let seconds = self.since.elapsed().as_secs_f64().max(1e-3);
+        let (bytes, rows) = (all.bytes as f64 / seconds, all.rows as f64 / seconds);
+        let mut line = format!(
+            "{}: {} read, {} rows, {}/s, {} rows/s",
+            short(step.source),
+            HumanBytes(step.raw_bytes),
+            HumanCount(now.1),
+            HumanBytes(bytes as u64),
+            HumanCount(rows as u64),
+        );
+        if let Some(size) = step.size
+            && bytes > 0.0
+        {
+            let left = size.saturating_sub(step.raw_bytes) as f64 / bytes;
+            line.push_str(&format!(
+                ", {} % of {}, {} left",
+                (100 * step.raw_bytes)
+                    .checked_div(size)
+                    .unwrap_or(100)
+                    .min(100),
+                HumanBytes(size),
+                HumanDuration(Duration::from_secs_f64(left)),
+            ));
+        }
+        self.bar.set_message(line);
+        self.bar.tick();
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// One line behind the table.
+    fn total(&self) -> String {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = self.since.elapsed().as_secs_f64().max(1e-3);
+        format!(
+            "  {} and {} rows in {seconds:.1} s: {}/s, {} rows/s\n",
+            HumanBytes(all.bytes),
+            HumanCount(all.rows),
+            HumanBytes((all.bytes as f64 / seconds) as u64),
+            HumanCount((all.rows as f64 / seconds) as u64),
+        )
+    }
 }
 
 fn short(name: &str) -> &str {
@@ -155,6 +239,13 @@ pub(super) fn failure(error: IngestError) -> Failure {
             error.to_string(),
             path,
             "check that it is there and may be read; what was committed stays",
+        ),
+        IngestError::Held => Failure::new(
+            "unreadable",
+            4,
+            error.to_string(),
+            "ingest",
+            "call again in a moment",
         ),
         IngestError::Stopped => Failure::new(
             "stopped",

@@ -153,7 +153,38 @@ const MEANINGS: &[(&str, &str)] = &[
         "gateway.listen",
         "Address of /metrics, /healthz, /readyz, ingest and the built-in registry; loopback unless told otherwise; `off` turns it off.",
     ),
-    ("gateway.body_bytes_max", "Largest request body."),
+    (
+        "gateway.events",
+        "Whether POST /v1/events is there; off leaves metrics, health and the registry.",
+    ),
+    (
+        "gateway.tokens",
+        "Who may send events: a list of {sha256: digest of the token, tenant: NAME, topics: [ingress topics; all when left out]}. Without any, events are taken on loopback only, for the tenant default.",
+    ),
+    (
+        "gateway.body_bytes_max",
+        "Largest request body, as it is sent.",
+    ),
+    (
+        "gateway.decoded_bytes_max",
+        "Largest request body, decompressed.",
+    ),
+    (
+        "gateway.queue_requests_max",
+        "Requests that may wait for the writer; more are answered 429 with Retry-After.",
+    ),
+    (
+        "gateway.batch_bytes_max",
+        "Bodies that go into one transaction together, where several wait.",
+    ),
+    (
+        "gateway.idempotency_s",
+        "How long an Idempotency-Key is remembered (s).",
+    ),
+    (
+        "gateway.idempotency_keys_max",
+        "Idempotency-Keys remembered at once; beyond it the oldest is forgotten.",
+    ),
     (
         "deadletter.recipient",
         "age recipient that originals are sealed to; `cairn init` makes one.",

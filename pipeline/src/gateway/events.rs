@@ -1,44 +1,59 @@
-//! `POST /v1/events`: contract JSON, one object a line, into ingress topics.
+//! `POST /v1/events`: contract JSON, one object a line, or an Avro file, into ingress topics.
 //!
-//! A thread of its own owns the session, since a session is no thing to share; requests wait for it in a bounded queue. One
-//! request is one transaction: either all its valid lines are in the log when it is answered, or none is. A line that is not
-//! valid is named in the answer and, like everywhere, becomes a dead letter.
+//! A thread of its own owns the session, since a session is no thing to share; requests wait for it in a bounded queue, and
+//! those that wait go into one transaction. Either all valid lines of a request are in the log when it is answered, or none
+//! is. A line that is not valid is named in the answer and, like everywhere, becomes a dead letter.
 
+use super::answers::Refused;
+use super::bodies::{self, Event, Item, Shape};
+use super::callers::Caller;
+use super::keys::{self, Kept, Keys};
 use crate::config::Config;
 use crate::connect::Place;
-use crate::ingest::format::{self, Position, Reject};
+use crate::ingest::format::{Position, Reject};
 use crate::ingest::{Origin, Sealer, fits};
 use crate::metrics::{Metrics, wall_time_ms};
 use crate::redaction::Redaction;
 use crate::runtime::encode::Encoder;
 use crate::seal::Recipient;
 use axum::body::Bytes;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cairn_bus::{Fault, Membership, Offsets, Outgoing, Session, TopicState};
 use cairn_operators::admit::{self, Received, Rejection};
 use cairn_operators::redact::Tally;
-use cairn_topics::handle::DEADLETTER;
+use cairn_topics::Keyed as _;
+use cairn_topics::handle::{DEADLETTER, INGEST_PROGRESS};
 use cairn_topics::{ingress_name, run_key};
 use serde_json::json;
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tokio::sync::oneshot;
 
-/// Requests that may wait; more are told to come back.
-const QUEUE_MAX: usize = 64;
+/// The route, which is also where its dead letters and keys say that they come from.
+pub(super) const PATH: &str = "POST /v1/events";
 /// Most faults named in one answer.
 const FAULTS_MAX: usize = 20;
 /// What `admit.sources_allowed` calls requests.
 const SOURCE: &str = "gateway";
-/// Whose events they are, until the gateway knows its callers.
-const TENANT: &str = cairn_topics::DEFAULT_TENANT;
+/// Says that an answer is that of an earlier request with the same key.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What a request brings.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) caller: Caller,
+    pub(super) body: Bytes,
+    pub(super) shape: Shape,
+    pub(super) key: Option<String>,
+    pub(super) traceparent: Option<String>,
+}
 
 struct Request {
-    body: Bytes,
-    traceparent: Option<String>,
-    reply: oneshot::Sender<Result<Taken, Fault>>,
+    sent: Sent,
+    reply: oneshot::Sender<Result<Taken, Refused>>,
 }
 
 /// What became of a request's lines.
@@ -48,6 +63,30 @@ struct Taken {
     rejected: u64,
     /// Line and what is wrong with it.
     faults: Vec<(u64, Rejection)>,
+    /// Nothing was added: an earlier request with the same key had it.
+    replayed: bool,
+}
+
+impl IntoResponse for Taken {
+    fn into_response(self) -> Response {
+        let faults: Vec<_> = self
+            .faults
+            .iter()
+            .map(|(line, fault)| json!({"line": line, "class": fault.class, "text": fault.text}))
+            .collect();
+        let body = json!({"accepted": self.accepted, "rejected": self.rejected, "errors": faults});
+        let status = if self.accepted == 0 && self.rejected > 0 {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::OK
+        };
+        let mut response = (status, axum::Json(body)).into_response();
+        if self.replayed {
+            let headers = response.headers_mut();
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
 }
 
 /// The way to the writer's thread.
@@ -55,54 +94,31 @@ struct Taken {
 pub(super) struct Inbox(SyncSender<Request>);
 
 impl Inbox {
-    /// Hands over a body and waits for the commit.
-    pub(super) async fn take(&self, body: Bytes, traceparent: Option<String>) -> Response {
+    /// Hands over a request and waits for the commit.
+    pub(super) async fn take(&self, sent: Sent) -> Response {
         let (reply, answer) = oneshot::channel();
-        match self.0.try_send(Request {
-            body,
-            traceparent,
-            reply,
-        }) {
+        match self.0.try_send(Request { sent, reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return (
+                return Refused::new(
                     StatusCode::TOO_MANY_REQUESTS,
-                    [(header::RETRY_AFTER, "1")],
-                    "the queue is full; come back in a second\n",
+                    "busy",
+                    "the queue is full",
+                    "gateway.queue_requests_max",
+                    "send it again after Retry-After seconds; nothing was taken",
                 )
-                    .into_response();
+                .into_response();
             }
-            Err(TrySendError::Disconnected(_)) => return unavailable("the writer has stopped"),
+            Err(TrySendError::Disconnected(_)) => {
+                return Refused::unreachable("the writer has stopped").into_response();
+            }
         }
         match answer.await {
-            Ok(Ok(taken)) => {
-                let faults: Vec<_> = taken
-                    .faults
-                    .iter()
-                    .map(|(line, fault)| json!({"line": line, "class": fault.class, "text": fault.text}))
-                    .collect();
-                let body = json!({"accepted": taken.accepted, "rejected": taken.rejected, "errors": faults});
-                let status = if taken.accepted == 0 && taken.rejected > 0 {
-                    StatusCode::BAD_REQUEST
-                } else {
-                    StatusCode::OK
-                };
-                (status, axum::Json(body)).into_response()
-            }
-            Ok(Err(fault)) => unavailable(&fault.to_string()),
-            Err(_) => unavailable("the writer has stopped"),
+            Ok(Ok(taken)) => taken.into_response(),
+            Ok(Err(refused)) => refused.into_response(),
+            Err(_) => Refused::unreachable("the writer has stopped").into_response(),
         }
     }
-}
-
-fn unavailable(why: &str) -> Response {
-    let body = json!({"error": {"code": "unreachable", "message": why, "where": "log", "remedy": "send it again: nothing was taken"}});
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        [(header::RETRY_AFTER, "1")],
-        axum::Json(body),
-    )
-        .into_response()
 }
 
 /// Starts the writer's thread; it opens its session with the first request.
@@ -112,7 +128,7 @@ pub(super) fn start(
     metrics: Arc<Metrics>,
     instance: &str,
 ) -> Inbox {
-    let (inbox, requests) = sync_channel(QUEUE_MAX);
+    let (inbox, requests) = sync_channel(config.gateway.queue_requests_max);
     let (config, place, instance) = (config.clone(), place.clone(), instance.to_owned());
     // The session is opened on the writer's thread and never leaves it.
     std::thread::spawn(move || {
@@ -144,18 +160,35 @@ struct Open {
     encoder: Encoder,
     recipient: Recipient,
     topics: BTreeMap<String, TopicState>,
+    /// Read when the first request with a key comes.
+    keys: Option<Keys>,
 }
 
 impl Writer {
     fn work(mut self, requests: &Receiver<Request>) {
-        while let Ok(request) = requests.recv() {
-            let result = self.write(&request.body, request.traceparent.as_deref());
-            if result.is_err() {
+        while let Ok(first) = requests.recv() {
+            let mut bytes = first.sent.body.len();
+            let mut batch = vec![first];
+            while bytes < self.config.gateway.batch_bytes_max
+                && let Ok(next) = requests.try_recv()
+            {
+                bytes += next.sent.body.len();
+                batch.push(next);
+            }
+            let (sent, replies): (Vec<Sent>, Vec<_>) = batch
+                .into_iter()
+                .map(|request| (request.sent, request.reply))
+                .unzip();
+            let answers = self.write(&sent).unwrap_or_else(|fault| {
                 // Whatever it was: a new session fences what this one left open.
                 self.open = None;
+                let refused = Refused::unreachable(fault.to_string());
+                sent.iter().map(|_| Err(refused.clone())).collect()
+            });
+            for (reply, answer) in replies.into_iter().zip(answers) {
+                // A client that has gone has its answer in the log.
+                drop(reply.send(answer));
             }
-            // A client that has gone has its answer in the log.
-            drop(request.reply.send(result));
         }
     }
 
@@ -187,15 +220,168 @@ impl Writer {
             encoder,
             recipient,
             topics,
+            keys: None,
         })
     }
 
-    fn write(&mut self, body: &[u8], traceparent: Option<&str>) -> Result<Taken, Fault> {
-        if self.open.is_none() {
-            self.open = Some(self.open()?);
+    /// Writes what requests bring in one transaction; an answer for each.
+    fn write(&mut self, batch: &[Sent]) -> Result<Vec<Result<Taken, Refused>>, Fault> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.open()?,
+        };
+        let answers = self.written(&mut open, batch)?;
+        self.open = Some(open);
+        Ok(answers)
+    }
+
+    fn written(
+        &self,
+        open: &mut Open,
+        batch: &[Sent],
+    ) -> Result<Vec<Result<Taken, Refused>>, Fault> {
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut out = Records::default();
+        let mut kept = Vec::new();
+        for sent in batch {
+            let known = match &sent.key {
+                Some(key) => Some(self.known(open, sent, key, &kept)?),
+                None => None,
+            };
+            let mut records = Records::default();
+            let answer = match &known {
+                Some(Known::Other(refused)) => Err(refused.clone()),
+                _ => self.judged(open, sent, &mut records)?,
+            };
+            answers.push(match (answer, known) {
+                (Ok(taken), Some(Known::Same(before))) => Ok(Taken {
+                    accepted: before.accepted,
+                    rejected: before.rejected,
+                    replayed: true,
+                    ..taken
+                }),
+                (Ok(taken), Some(Known::New(name, body_sha256))) => {
+                    let said = Kept {
+                        body_sha256,
+                        accepted: taken.accepted,
+                        rejected: taken.rejected,
+                    };
+                    let tenant = &sent.caller.tenant;
+                    kept.push(keys::progress(tenant, &name, &said, sent.body.len()));
+                    out.append(records);
+                    Ok(taken)
+                }
+                (Ok(taken), _) => {
+                    out.append(records);
+                    Ok(taken)
+                }
+                (Err(refused), _) => Err(refused),
+            });
         }
-        let Some(open) = &mut self.open else {
-            return Err(Fault::Unknown("no session".to_owned()));
+        self.keep(open, kept, &mut out.records)?;
+        if !out.records.is_empty() {
+            for record in out.records {
+                open.session.send(record)?;
+            }
+            open.session.commit(&Offsets::new())?;
+        }
+        self.metrics.redacted(&out.tally);
+        for (class, letters) in out.classes {
+            self.metrics.dead_letters("gateway", class, letters);
+        }
+        Ok(answers)
+    }
+
+    /// What is known of a request's key.
+    fn known(
+        &self,
+        open: &mut Open,
+        sent: &Sent,
+        key: &str,
+        batch: &[cairn_avro::record::IngestProgress],
+    ) -> Result<Known, Fault> {
+        if open.keys.is_none() {
+            let partitions = open
+                .topics
+                .get(INGEST_PROGRESS.name)
+                .map_or(0, |state| state.partitions);
+            open.keys = Some(Keys::read(open.session.as_mut(), partitions)?);
+        }
+        let name = keys::name(&sent.caller.tenant, key);
+        // the type is part of what was sent: the same bytes are other events under another
+        let mut digest = Sha256::new();
+        digest.update(format!("{:?}\n", sent.shape));
+        digest.update(&sent.body);
+        let body_sha256 = format!("{:x}", digest.finalize());
+        let pending = batch
+            .iter()
+            .find(|progress| progress.source_id == name)
+            .map(keys::kept);
+        let before = pending.or_else(|| open.keys.as_ref()?.get(&name).cloned());
+        Ok(match before {
+            None => Known::New(name, body_sha256),
+            Some(before) if before.body_sha256 == body_sha256 => Known::Same(before),
+            Some(_) => Known::Other(Refused::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key",
+                "the key was used for another body",
+                "header Idempotency-Key",
+                "use a new key for a new body; nothing was taken",
+            )),
+        })
+    }
+
+    /// Remembers keys, and forgets old ones, in the transaction of `out`.
+    fn keep(
+        &self,
+        open: &mut Open,
+        kept: Vec<cairn_avro::record::IngestProgress>,
+        out: &mut Vec<Outgoing>,
+    ) -> Result<(), Fault> {
+        let Some(keys) = open.keys.as_mut().filter(|_| !kept.is_empty()) else {
+            return Ok(());
+        };
+        let gateway = &self.config.gateway;
+        let now = wall_time_ms();
+        for progress in &kept {
+            let (partition_key, key) = (progress.partition_key(), progress.record_key());
+            out.push(
+                open.encoder
+                    .avro(INGEST_PROGRESS.name, &partition_key, &key, progress)?,
+            );
+            keys.put(now, progress);
+        }
+        let age_ms = i64::try_from(gateway.idempotency_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        let before_ms = now.saturating_sub(age_ms);
+        for (tenant, source_id) in keys.forget(before_ms, gateway.idempotency_keys_max) {
+            let gone = cairn_avro::record::IngestProgress {
+                tenant,
+                source_id,
+                ..cairn_avro::record::IngestProgress::default()
+            };
+            let (partition_key, key) = (gone.partition_key(), gone.record_key());
+            let record = open
+                .encoder
+                .avro(INGEST_PROGRESS.name, &partition_key, &key, &gone)?;
+            out.push(Outgoing {
+                value: None,
+                ..record
+            });
+        }
+        Ok(())
+    }
+
+    /// Judges what a request brings; its records are ready to be sent.
+    fn judged(
+        &self,
+        open: &Open,
+        sent: &Sent,
+        records: &mut Records,
+    ) -> Result<Result<Taken, Refused>, Fault> {
+        let most = self.config.gateway.decoded_bytes_max;
+        let body = match bodies::decoded(&sent.body, sent.shape.coding, most) {
+            Ok(body) => body,
+            Err(refused) => return Ok(Err(refused)),
         };
         let judged = Judged {
             config: &self.config,
@@ -203,43 +389,84 @@ impl Writer {
             recipient: &open.recipient,
             encoder: &open.encoder,
             topics: &open.topics,
-            traceparent,
+            tenant: &sent.caller.tenant,
+            traceparent: sent.traceparent.as_deref(),
         };
         let mut taken = Taken::default();
-        let mut tally = Tally::default();
-        let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let mut byte = 0;
-        for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
-            let position = Position { line: number, byte };
-            byte += line.len() as u64 + 1;
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
+        let mut fault = None;
+        let mut forbidden = BTreeSet::new();
+        let read = bodies::items(sent.shape.kind, &body, most, &mut |item| {
+            let topic = item.topic();
+            if !sent.caller.may_send_to(&topic) {
+                forbidden.insert(topic);
+                return Ok(());
             }
-            match judged.event(line, &mut tally)? {
-                Ok(record) => {
+            match judged.item(item, &mut records.tally) {
+                Ok((record, None)) => {
                     taken.accepted += 1;
-                    open.session.send(record)?;
+                    records.records.push(record);
                 }
-                Err(mut fault) => {
+                Ok((record, Some((number, rejection)))) => {
                     taken.rejected += 1;
-                    // the answer is kept by clients, and may quote the line
-                    fault.text = self.redaction.message(TENANT, &fault.text).into_owned();
-                    open.session.send(judged.dead(line, position, &fault)?)?;
-                    *classes.entry(fault.class).or_default() += 1;
+                    *records.classes.entry(rejection.class).or_default() += 1;
+                    records.records.push(record);
                     if taken.faults.len() < FAULTS_MAX {
-                        taken.faults.push((number, fault));
+                        taken.faults.push((number, rejection));
                     }
                 }
+                Err(wrong) => {
+                    fault = Some(wrong);
+                    return Err(Refused::unreachable(""));
+                }
             }
+            Ok(())
+        });
+        if let Some(fault) = fault {
+            return Err(fault);
         }
-        open.session.commit(&Offsets::new())?;
-        self.metrics.redacted(&tally);
-        for (class, letters) in classes {
-            self.metrics.dead_letters("gateway", class, letters);
+        if let Err(refused) = read {
+            return Ok(Err(refused));
         }
-        Ok(taken)
+        if !forbidden.is_empty() {
+            let topics = forbidden.into_iter().collect::<Vec<_>>().join(", ");
+            return Ok(Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                format!("the token may not send to {topics}"),
+                "gateway.tokens",
+                "leave those events out, or add the topics to the token; nothing was taken",
+            )));
+        }
+        Ok(Ok(taken))
     }
+}
+
+/// What goes into a transaction, and what is counted once it is committed.
+#[derive(Default)]
+struct Records {
+    records: Vec<Outgoing>,
+    tally: Tally,
+    classes: BTreeMap<&'static str, u64>,
+}
+
+impl Records {
+    fn append(&mut self, mut other: Self) {
+        self.records.append(&mut other.records);
+        self.tally.merge(&other.tally);
+        for (class, letters) in other.classes {
+            *self.classes.entry(class).or_default() += letters;
+        }
+    }
+}
+
+/// What is known of a key.
+enum Known {
+    /// Nothing: its name, and the digest of the body.
+    New(String, String),
+    /// It was used for this body.
+    Same(Kept),
+    /// It was used for another one.
+    Other(Refused),
 }
 
 /// Lines of one request, with what it takes to judge and to keep them.
@@ -249,38 +476,61 @@ struct Judged<'a> {
     recipient: &'a Recipient,
     encoder: &'a Encoder,
     topics: &'a BTreeMap<String, TopicState>,
+    tenant: &'a str,
     traceparent: Option<&'a str>,
 }
 
+/// A record, and where it is a dead letter, which item died of what.
+type Verdict = (Outgoing, Option<(u64, Rejection)>);
+
 impl Judged<'_> {
-    /// The record of a line, or why it can never be one; a fault where it cannot be told now.
-    fn event(&self, line: &[u8], tally: &mut Tally) -> Result<Result<Outgoing, Rejection>, Fault> {
-        let rules = &self.config.admit;
-        let parsed = match cairn_avro::json::line(line) {
-            Ok(parsed) => parsed,
-            Err(fault) => return Ok(Err(Rejection::new(fault.class.code(), fault.text))),
+    /// The record of an item; a fault where it cannot be told now.
+    fn item(&self, item: Item, tally: &mut Tally) -> Result<Verdict, Fault> {
+        let (number, topic) = (item.number, item.topic());
+        let position = Position {
+            line: number,
+            byte: item.byte,
         };
+        let judged = match item.read {
+            Ok(event) => self.event(event, tally)?,
+            Err(rejection) => Err(rejection),
+        };
+        Ok(match judged {
+            Ok(record) => (record, None),
+            Err(mut rejection) => {
+                // the answer is kept by clients, and may quote the line
+                let text = self.redaction.message(self.tenant, &rejection.text);
+                rejection.text = text.into_owned();
+                let letter = self.dead(&item.original, topic, position, &rejection)?;
+                (letter, Some((number, rejection)))
+            }
+        })
+    }
+
+    /// The record of an event, or why it can never be one.
+    fn event(&self, event: Event, tally: &mut Tally) -> Result<Result<Outgoing, Rejection>, Fault> {
+        let rules = &self.config.admit;
         let received = Received {
-            family_topic: parsed.topic,
+            family_topic: event.topic,
             source: Some(SOURCE),
             size_bytes: None,
             time_ms: wall_time_ms(),
         };
-        let mut payload = match admit::judge(rules, &received, Ok(parsed.payload)) {
+        let mut payload = match admit::judge(rules, &received, Ok(event.payload)) {
             Ok(payload) => payload,
             Err(rejection) => return Ok(Err(rejection)),
         };
-        self.redaction.payload(TENANT, &mut payload, tally);
-        let topic = ingress_name(TENANT, parsed.topic);
-        let key = run_key(TENANT, payload.run_id());
+        self.redaction.payload(self.tenant, &mut payload, tally);
+        let topic = ingress_name(self.tenant, event.topic);
+        let key = run_key(self.tenant, payload.run_id());
         let mut record = self.encoder.payload(&topic, &key, &payload)?;
         let mut header = |name: &str, value: &str| {
             record
                 .headers
                 .push((name.to_owned(), value.as_bytes().to_vec()));
         };
-        if let Some(event_id) = &parsed.event_id {
-            header("event_id", &self.redaction.message(TENANT, event_id));
+        if let Some(event_id) = &event.event_id {
+            header("event_id", &self.redaction.message(self.tenant, event_id));
         }
         if !rules.sources_allowed.is_empty() {
             header("source", SOURCE);
@@ -296,9 +546,13 @@ impl Judged<'_> {
     }
 
     /// The dead letter of a line: headed for the topic that it names, replayed as the line that it is.
-    fn dead(&self, line: &[u8], position: Position, fault: &Rejection) -> Result<Outgoing, Fault> {
-        let topic =
-            format::topic_of(line).unwrap_or_else(|| cairn_avro::json::DEFAULT_TOPIC.to_owned());
+    fn dead(
+        &self,
+        line: &[u8],
+        topic: String,
+        position: Position,
+        fault: &Rejection,
+    ) -> Result<Outgoing, Fault> {
         let reject = Reject {
             class: fault.class,
             text: format!("line {} of a request: {}", position.line, fault.text),
@@ -307,13 +561,13 @@ impl Judged<'_> {
             original: line.to_vec(),
         };
         let origin = Origin {
-            path: "POST /v1/events",
+            path: PATH,
             format: "jsonl",
             run_id: "",
             replay_of: None,
         };
         let sealer = Sealer {
-            tenant: TENANT,
+            tenant: self.tenant,
             operator: "gateway",
             recipient: self.recipient,
             excerpt_chars_max: self.config.deadletter.excerpt_chars_max,
@@ -321,8 +575,9 @@ impl Judged<'_> {
             traceparent: self.traceparent,
         };
         let letter = sealer.letter(&reject, &origin).map_err(unsealable)?;
-        let key = run_key(TENANT, &letter.deadletter_id);
-        self.encoder.avro(DEADLETTER.name, TENANT, &key, &letter)
+        let key = run_key(self.tenant, &letter.deadletter_id);
+        self.encoder
+            .avro(DEADLETTER.name, self.tenant, &key, &letter)
     }
 }
 

@@ -1,22 +1,29 @@
 //! The gateway: metrics and health for machines, ingest over HTTP, and the built-in schema registry.
 //!
 //! One thread with its own small runtime; it decides nothing about records. `POST /v1/events` takes the contract's JSON, one
-//! object a line, and answers when they are committed to the log: 200 with counts, 429 with `Retry-After` when the queue is
-//! full, 503 when the log is out of reach.
+//! object a line, or an Avro file, and answers when they are committed to the log: 200 with counts, 429 with `Retry-After`
+//! when the queue is full, 503 when the log is out of reach. Who sends says so by a bearer token; without tokens only this
+//! machine does.
 
+mod answers;
+mod bodies;
+mod callers;
 mod events;
+mod keys;
 
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::connect::Place;
 use crate::metrics::Metrics;
+use answers::Refused;
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bodies::Shape;
 use cairn_bus::registry::{SchemaStore, answer};
+use events::Sent;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +33,9 @@ struct Shared {
     metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
     store: Option<Arc<dyn SchemaStore>>,
-    events: events::Inbox,
+    /// None where `gateway.events` is off.
+    events: Option<events::Inbox>,
+    callers: callers::Callers,
     body_bytes_max: usize,
 }
 
@@ -64,11 +73,23 @@ pub fn start(
     let listener = std::net::TcpListener::bind(listen.as_str()).map_err(cannot)?;
     listener.set_nonblocking(true).map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
+    let takes_events = config.gateway.events != "off";
+    if takes_events && config.gateway.tokens.is_empty() && !address.ip().is_loopback() {
+        return Err(Failure::new(
+            "listen",
+            2,
+            "anybody who reaches this address could send events",
+            format!("gateway.listen = {listen}"),
+            "name who may in gateway.tokens, listen on 127.0.0.1, or set gateway.events to off",
+        ));
+    }
+    let events = takes_events.then(|| events::start(config, place, metrics.clone(), instance));
     let shared = Shared {
-        events: events::start(config, place, metrics.clone(), instance),
         metrics,
         ready,
         store: place.store.clone(),
+        events,
+        callers: callers::Callers::of(&config.gateway),
         body_bytes_max: config.gateway.body_bytes_max,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -121,34 +142,89 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn take_events(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    let traceparent = headers
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
-    let response = shared.events.take(body, traceparent).await;
+async fn take_events(State(shared): State<Shared>, request: Request) -> Response {
+    let response = match sent(&shared, request).await {
+        Ok((inbox, sent)) => inbox.take(sent).await,
+        Err(refused) => refused.into_response(),
+    };
     shared
         .metrics
         .request("/v1/events", response.status().as_u16());
     response
 }
 
+/// Longest `Idempotency-Key`: a UUID has 36 characters.
+const KEY_CHARS_MAX: usize = 255;
+
+/// What a request brings. Who sends is asked before the body is read.
+async fn sent(shared: &Shared, request: Request) -> Result<(events::Inbox, Sent), Refused> {
+    let inbox = shared.events.clone().ok_or_else(|| {
+        Refused::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "events are not taken here",
+            "gateway.events",
+            "set it to on, or send to another instance",
+        )
+    })?;
+    let (parts, body) = request.into_parts();
+    let text = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let caller = shared.callers.caller(&parts.headers)?;
+    let shape = Shape::of(&parts.headers)?;
+    let key = text("idempotency-key");
+    if key
+        .as_ref()
+        .is_some_and(|key| key.is_empty() || key.len() > KEY_CHARS_MAX)
+    {
+        return Err(Refused::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency_key",
+            format!("the key has not 1 to {KEY_CHARS_MAX} characters"),
+            "header Idempotency-Key",
+            "send a UUID",
+        ));
+    }
+    let body = axum::body::to_bytes(body, shared.body_bytes_max)
+        .await
+        .map_err(|_| Refused::too_large("gateway.body_bytes_max", shared.body_bytes_max))?;
+    let sent = Sent {
+        caller,
+        body,
+        shape,
+        key,
+        traceparent: text("traceparent"),
+    };
+    Ok((inbox, sent))
+}
+
 /// Everything else is the registry's, where there is one.
 async fn registry(State(shared): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(store) = shared.store else {
-        return (
+        return Refused::new(
             StatusCode::NOT_FOUND,
-            "no such route; the schema registry is another server\n",
+            "not_found",
+            "no such route; the schema registry is another server",
+            parts.uri.path(),
+            "the routes are /metrics, /healthz, /readyz and POST /v1/events",
         )
-            .into_response();
+        .into_response();
     };
+    // what is registered is everybody's: who may send events may
+    if shared.callers.are_named()
+        && parts.method != Method::GET
+        && let Err(refused) = shared.callers.caller(&parts.headers)
+    {
+        return refused.into_response();
+    }
     let Ok(body) = axum::body::to_bytes(body, shared.body_bytes_max).await else {
-        return (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "larger than gateway.body_bytes_max\n",
-        )
-            .into_response();
+        return Refused::too_large("gateway.body_bytes_max", shared.body_bytes_max).into_response();
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let said = answer(&*store, parts.method.as_str(), path, &body);

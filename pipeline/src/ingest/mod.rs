@@ -10,10 +10,11 @@
 //! - [`mod@format`]: bytes to events, one parser a format.
 //! - [`fields`], [`settings`]: named values to records; `--set`.
 //! - `units`, `progress`, `writer`, `reading`, `run`: cutting, resuming, writing, the loop over them, and one source.
-//!
-//! What it does not do: follow a file that is still written, and read object stores.
+//! - `archive`, [`mod@follow`]: the members of a tar; files that are still written and rotated.
 
+mod archive;
 pub mod fields;
+pub mod follow;
 pub mod format;
 mod progress;
 mod reading;
@@ -28,6 +29,8 @@ pub(crate) use writer::{
 };
 
 use crate::redaction::Redaction;
+pub(crate) use progress::digest as progress_digest;
+
 use crate::seal::Recipient;
 use cairn_avro::record::RunConfig;
 use cairn_bus::{Fault, Log, SchemaRegistry};
@@ -35,7 +38,7 @@ use cairn_operators::admit::AdmitRules;
 use format::mapped::Mapping;
 use format::{HEAD_BYTES, Refusal};
 use serde::Serialize;
-use source::{Content, Files, Found, Place};
+use source::{Content, Everywhere, Found, Place};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -71,7 +74,7 @@ impl Default for Limits {
 /// What is to be ingested, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Files, directories, globs, `-`.
+    /// Files, directories, globs, addresses of object stores, `-`.
     pub sources: Vec<String>,
     /// Name of a format; told from the content without it.
     pub format: Option<String>,
@@ -97,6 +100,8 @@ pub struct Options {
     pub redaction: Redaction,
     /// Sizes of transactions.
     pub limits: Limits,
+    /// How files that are still written are followed.
+    pub follow: follow::Follow,
 }
 
 impl Options {
@@ -117,6 +122,7 @@ impl Options {
             rules: AdmitRules::default(),
             redaction: Redaction::default(),
             limits: Limits::default(),
+            follow: follow::Follow::default(),
         }
     }
 }
@@ -156,6 +162,18 @@ pub struct SourceSummary {
     pub skipped: Option<String>,
 }
 
+impl SourceSummary {
+    /// A source that was left out.
+    fn skipped(source: &str, why: String) -> Self {
+        Self {
+            source: source.to_owned(),
+            format: "unknown".into(),
+            skipped: Some(why),
+            ..Default::default()
+        }
+    }
+}
+
 /// What the caller is told after each transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<'a> {
@@ -167,6 +185,10 @@ pub struct Step<'a> {
     pub events: u64,
     /// Rejects of it that are on the log.
     pub rejected: u64,
+    /// Bytes of the source as it is stored that were read.
+    pub raw_bytes: u64,
+    /// How many there are, where that is known.
+    pub size: Option<u64>,
 }
 
 /// Why nothing more was ingested.
@@ -183,6 +205,9 @@ pub enum IngestError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A followed file may be a copy that is not whole yet; it is looked at again.
+    #[error("the file was written a moment ago, and is looked at again")]
+    Held,
     /// The log refused, or is not there.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -206,7 +231,7 @@ impl IngestError {
             Self::Unreadable { .. }
             | Self::Fault(Fault::Unreachable(_) | Fault::Abort(_) | Fault::Unknown(_)) => 4,
             Self::Fault(Fault::Fenced(_)) => 5,
-            Self::Stopped => 0,
+            Self::Stopped | Self::Held => 0,
         }
     }
 }
@@ -223,7 +248,7 @@ pub fn ingest(
     options: &Options,
     each: &mut dyn FnMut(&Step<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<SourceSummary>, IngestError> {
-    ingest_from(&Files, log, registry, options, each)
+    ingest_from(&Everywhere::default(), log, registry, options, each)
 }
 
 /// [`ingest`] from a place of one's own.
@@ -237,12 +262,7 @@ pub fn ingest_from(
     options: &Options,
     each: &mut dyn FnMut(&Step<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<SourceSummary>, IngestError> {
-    if !cairn_topics::is_tenant(&options.tenant) {
-        return Err(IngestError::Refused(format!(
-            "--tenant {:?} is no tenant's name; use lower-case letters, digits and dashes",
-            options.tenant
-        )));
-    }
+    is_tenant(&options.tenant)?;
     let mut found: Vec<Found> = Vec::new();
     for argument in &options.sources {
         for source in place.list(argument)? {
@@ -277,19 +297,31 @@ pub fn ingest_from(
         registry,
         options,
         topics: &topics,
+        growing: None,
     };
-    sources
-        .into_iter()
-        .map(|(source, format)| match format {
-            Ok(format) => ingest.source(&source, format.as_ref(), each),
-            Err(why) => Ok(SourceSummary {
-                source: source.name,
-                format: "unknown".into(),
-                skipped: Some(why),
-                ..Default::default()
-            }),
-        })
-        .collect()
+    let mut summaries = Vec::with_capacity(sources.len());
+    for (source, format) in sources {
+        match format {
+            Ok(format) => summaries.extend(ingest.source(&source, format.as_ref(), each)?),
+            Err(why) => summaries.push(SourceSummary::skipped(&source.name, why)),
+        }
+    }
+    Ok(summaries)
+}
+
+/// What a record of `ingest.progress` says.
+pub(crate) fn progress_record(value: &[u8]) -> Result<cairn_avro::record::IngestProgress, String> {
+    let framed = cairn_avro::frame::split(value).map_err(|error| error.to_string())?;
+    cairn_avro::codec::decode(framed.body).map_err(|error| error.to_string())
+}
+
+fn is_tenant(tenant: &str) -> Result<(), IngestError> {
+    if cairn_topics::is_tenant(tenant) {
+        return Ok(());
+    }
+    Err(IngestError::Refused(format!(
+        "--tenant {tenant:?} is no tenant's name; use lower-case letters, digits and dashes"
+    )))
 }
 
 /// Tells the format of a source; none where it is empty.
@@ -311,6 +343,7 @@ fn told(head: &[u8], source: &Found, options: &Options) -> Result<run::Told, Ing
     let refused = |refusal: Refusal| IngestError::Refused(format!("{}: {refusal}", source.name));
     let told = match &options.format {
         _ if head.iter().all(u8::is_ascii_whitespace) => return Ok(run::Told::Empty),
+        _ if archive::is_archive(head) => return Ok(run::Told::Archive),
         Some(name) => {
             // `jsonl` with a mapping is the table, not the contract
             let name = if options.mapping.is_some() && name == "jsonl" {

@@ -38,6 +38,19 @@ impl Identity {
         ])
     }
 
+    /// The names that it can have: one for each content that the same path held, since a log is rotated and what it held
+    /// before lies elsewhere now. A record is never written over by what it does not cover.
+    pub(super) fn generations(&self, known: &Known) -> Generations {
+        let first = self.source_id();
+        let mut own = Vec::new();
+        let mut next = first.clone();
+        while known.get(&next).is_some() && own.len() < GENERATIONS_MAX {
+            own.push(next);
+            next = digest(&[&first, "generation", &own.len().to_string()]);
+        }
+        Generations { own, next }
+    }
+
     /// True where another source's progress may cover this one's content.
     fn may_cover(&self, other: &IngestProgress) -> bool {
         self.tenant == other.tenant
@@ -46,6 +59,31 @@ impl Identity {
             && (!self.path_matters || self.path == other.path)
             && (self.run_id.is_empty() || other.runs.iter().all(|run| *run == self.run_id))
             && other.byte > 0
+    }
+}
+
+/// Contents of one path that are told apart; beyond it the last one is written over. Rotated every hour, half a year.
+const GENERATIONS_MAX: usize = 4_096;
+
+/// The names of a path's contents in `ingest.progress`.
+pub(super) struct Generations {
+    own: Vec<String>,
+    next: String,
+}
+
+impl Generations {
+    /// Whether a record is of this path.
+    pub(super) fn has(&self, source_id: &str) -> bool {
+        self.own.iter().any(|own| own == source_id)
+    }
+
+    /// The name under which what is read now is kept: that of the record that covers it, or a new one.
+    pub(super) fn name(&self, covered: Option<&IngestProgress>) -> String {
+        match covered {
+            Some(covered) if self.has(&covered.source_id) => covered.source_id.clone(),
+            _ if self.own.len() == GENERATIONS_MAX => self.own.last().unwrap_or(&self.next).clone(),
+            _ => self.next.clone(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::format::{self, Out, Parser, Refusal, Reject};
 use super::progress::{Known, digest};
 use super::run::Ingest;
-use super::source::LINE_BYTES_MAX;
+use super::source::{LINE_BYTES_MAX, Wait};
 use super::units::{Finish, Next, Units};
 use super::writer::{Origin, Writer};
 use super::{IngestError, Step};
@@ -22,6 +22,9 @@ use std::time::Instant;
 
 /// Names of runs that a progress record lists; a table may have any number, a record may not.
 const PROGRESS_RUNS_MAX: usize = 1_000;
+
+/// Units passed over between two words to the caller.
+const PASSED_UNITS: u64 = 65_536;
 
 /// What is kept of a source when it is begun anew.
 #[derive(Default)]
@@ -79,6 +82,8 @@ pub(super) struct Reading<'r, 'a> {
     covered: Covered,
     out: Out,
     since: Instant,
+    /// Raw bytes read, and how many there are.
+    raw: (u64, Option<u64>),
 }
 
 impl<'r, 'a> Reading<'r, 'a> {
@@ -103,6 +108,7 @@ impl<'r, 'a> Reading<'r, 'a> {
             known,
             begun,
             each,
+            raw: (0, ingest.place.size(origin.path)),
             origin,
             progress,
             covered,
@@ -117,7 +123,7 @@ impl<'r, 'a> Reading<'r, 'a> {
         Ok((self.covered, self.out.ignored))
     }
 
-    /// Reads a source to its end, from where it is covered.
+    /// Reads a source to its end, from where it is covered; one that is followed, until it is left.
     pub(super) fn read(
         &mut self,
         units: &mut Units,
@@ -135,7 +141,7 @@ impl<'r, 'a> Reading<'r, 'a> {
             // after the wait: standard input may have been silent for hours
             self.out.received_ms = wall_time_ms();
             match next {
-                Next::Unit(position) => parser.unit(units.unit(), position, &mut self.out)?,
+                Next::Unit(position) => self.unit(units, parser, position)?,
                 Next::Oversized(_) if parser.passes_over_oversized() => self.out.ignored += 1,
                 Next::Oversized(position) => {
                     let text = format!(
@@ -149,6 +155,21 @@ impl<'r, 'a> Reading<'r, 'a> {
                         position,
                         units.unit(),
                     );
+                }
+                Next::Idle => {
+                    // nobody knows when there is more: what is whole goes out now
+                    if !parser.inside_a_record() {
+                        parser.flush(&mut self.out)?;
+                        self.drain()?;
+                        if self.writer.records > 0 || units.count > committed {
+                            committed = units.count;
+                            self.commit(units, 0, false)?;
+                        }
+                    }
+                    match self.wait()? {
+                        Wait::More | Wait::Ended => continue,
+                        Wait::Truncated | Wait::Idle | Wait::Stop => return Ok(()),
+                    }
                 }
                 Next::End(finish) => break finish,
             }
@@ -213,6 +234,26 @@ impl<'r, 'a> Reading<'r, 'a> {
         Ok(())
     }
 
+    fn wait(&self) -> Result<Wait, Wrong> {
+        match self.ingest.growing {
+            Some(growing) => growing.wait().map_err(Wrong::Io),
+            None => Ok(Wait::Ended),
+        }
+    }
+
+    /// Gives a unit to the parser, and before it the columns that it is the first of.
+    fn unit(
+        &mut self,
+        units: &mut Units,
+        parser: &mut dyn Parser,
+        position: format::Position,
+    ) -> Result<(), Refusal> {
+        if let Some(batch) = units.take_batch() {
+            parser.batch(&batch, &mut self.out)?;
+        }
+        parser.unit(units.unit(), position, &mut self.out)
+    }
+
     /// Parses what is on the log already, and drops what it says.
     fn pass_over(
         &mut self,
@@ -220,13 +261,21 @@ impl<'r, 'a> Reading<'r, 'a> {
         parser: &mut dyn Parser,
         covered: &IngestProgress,
     ) -> Result<(), Wrong> {
+        // a parser that remembers nothing need not see it, unless its runs are to be met
+        let skips = parser.is_stateless() && self.ingest.options.config.is_none();
         while units.bytes < covered.byte.unsigned_abs() {
             match units.next().map_err(Wrong::Io)? {
-                Next::Unit(position) => parser.unit(units.unit(), position, &mut self.out)?,
+                Next::Unit(_) if skips => {}
+                Next::Unit(position) => self.unit(units, parser, position)?,
                 Next::Oversized(_) => {}
-                Next::End(_) => break,
+                Next::End(_) | Next::Idle => break,
             }
             self.drop_out()?;
+            if units.count.is_multiple_of(PASSED_UNITS) {
+                self.progress.byte = units.bytes.cast_signed();
+                self.raw.0 = units.raw_bytes();
+                self.tell()?;
+            }
         }
         parser.flush(&mut self.out)?;
         self.drop_out()?;
@@ -240,6 +289,9 @@ impl<'r, 'a> Reading<'r, 'a> {
     }
 
     fn drop_out(&mut self) -> Result<(), IngestError> {
+        if self.out.events.is_empty() && self.out.rejects.is_empty() {
+            return Ok(());
+        }
         let options = self.ingest.options;
         for event in std::mem::take(&mut self.out.events) {
             let run_id = options
@@ -253,6 +305,9 @@ impl<'r, 'a> Reading<'r, 'a> {
 
     /// Sends what the parser has said.
     fn drain(&mut self) -> Result<(), IngestError> {
+        if self.out.events.is_empty() && self.out.rejects.is_empty() {
+            return Ok(());
+        }
         let mut events = std::mem::take(&mut self.out.events);
         let options = self.ingest.options;
         for event in &mut events {
@@ -350,6 +405,7 @@ impl<'r, 'a> Reading<'r, 'a> {
         self.progress.size_bytes = (units.bytes + rest).cast_signed();
         self.progress.prefix_sha256 = units.prefix_sha256();
         self.progress.complete = complete;
+        self.raw.0 = units.raw_bytes();
         self.finish_transaction()
     }
 
@@ -373,11 +429,18 @@ impl<'r, 'a> Reading<'r, 'a> {
         self.begun
             .redacted
             .merge(&std::mem::take(&mut self.covered.open_redacted));
+        self.tell()
+    }
+
+    /// Tells the caller how far it is.
+    fn tell(&mut self) -> Result<(), IngestError> {
         let step = Step {
             source: self.origin.path,
             bytes: self.progress.byte.unsigned_abs(),
             events: self.covered.events,
             rejected: self.covered.rejected,
+            raw_bytes: self.raw.0,
+            size: self.raw.1,
         };
         match (self.each)(&step) {
             ControlFlow::Continue(()) => Ok(()),

@@ -3,19 +3,20 @@
 //! A fault that aborts begins the source anew from the progress that was committed; one whose outcome is not known does so
 //! through a new session, which decides it.
 
-use super::format::{self, Format, HEAD_BYTES, Parser, Refusal, Setup};
+use super::format::{self, Format, Framing, HEAD_BYTES, Parser, Refusal, Setup};
 use super::progress::{HEAD_BYTES as PROGRESS_HEAD_BYTES, Identity, Known};
 use super::reading::{Begun, Reading, Wrong};
-use super::source::{Content, Found, Place, stem};
+use super::source::{Content, Found, Growing, Place, Spool, Storage, stem};
 use super::units::{Next, NoUnits, Units};
 use super::writer::{Origin, Writer};
 use super::{IngestError, Options, SourceSummary, Step};
+use crate::objects::is_address;
 use cairn_avro::record::IngestProgress;
 use cairn_bus::{Fault, Log, Membership, SchemaRegistry, TopicState};
 use cairn_topics::handle::INGEST_PROGRESS;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
+use std::io::{Cursor, Read};
 use std::ops::ControlFlow;
 
 /// What a source's head says.
@@ -23,6 +24,8 @@ use std::ops::ControlFlow;
 pub(super) enum Told {
     /// Nothing is in it.
     Empty,
+    /// It holds files of its own.
+    Archive,
     /// This format.
     Format(&'static dyn Format),
 }
@@ -31,6 +34,7 @@ impl Told {
     fn name(self) -> &'static str {
         match self {
             Told::Empty => "empty",
+            Told::Archive => "tar",
             Told::Format(format) => format.name(),
         }
     }
@@ -38,7 +42,7 @@ impl Told {
     /// The format to read it with; an empty source has no units, and any will do.
     fn format(self) -> &'static dyn Format {
         match self {
-            Told::Empty => format::FORMATS[0],
+            Told::Empty | Told::Archive => format::FORMATS[0],
             Told::Format(format) => format,
         }
     }
@@ -51,31 +55,70 @@ pub(super) struct Ingest<'a> {
     pub(super) registry: &'a dyn SchemaRegistry,
     pub(super) options: &'a Options,
     pub(super) topics: &'a BTreeMap<String, TopicState>,
+    /// The source is followed, and this is it.
+    pub(super) growing: Option<&'a Growing<'a>>,
 }
 
 impl Ingest<'_> {
-    /// Ingests one source.
+    /// Ingests one source; of an archive, everything in it.
     pub(super) fn source(
         &self,
         found: &Found,
         told: Option<&Told>,
         each: &mut dyn FnMut(&Step<'_>) -> ControlFlow<()>,
-    ) -> Result<SourceSummary, IngestError> {
+    ) -> Result<Vec<SourceSummary>, IngestError> {
+        let unreadable = |error| IngestError::Unreadable {
+            path: found.name.clone(),
+            error,
+        };
+        if let Some(Told::Archive) = told {
+            let content = self
+                .place
+                .open(&found.name)
+                .and_then(Content::new)
+                .map_err(unreadable)?;
+            return self.archive(found, content, each);
+        }
+        if found.name == "-" {
+            // it can be read only once: its head is looked at, and then read again before the rest
+            let mut raw = self.place.open("-").map_err(unreadable)?;
+            let mut head = Vec::new();
+            raw.by_ref()
+                .take(HEAD_BYTES as u64)
+                .read_to_end(&mut head)
+                .map_err(unreadable)?;
+            let looked = Content::new(Box::new(Cursor::new(head.clone())))
+                .and_then(|mut content| content.peek(HEAD_BYTES))
+                .map_err(unreadable)?;
+            let told = super::told(&looked, found, self.options)?;
+            let raw: Box<dyn Read> = Box::new(Cursor::new(head).chain(raw));
+            if let Told::Archive = told {
+                let content = Content::new(raw).map_err(unreadable)?;
+                return self.archive(found, content, each);
+            }
+            let mut begun = Begun::default();
+            return self
+                .attempt(found, Some(&told), Some(raw), &mut begun, each)
+                .map(|summary| vec![summary]);
+        }
         let mut begun = Begun::default();
         for _ in 0..self.options.limits.retries {
-            match self.attempt(found, told, &mut begun, each) {
+            match self.attempt(found, told, None, &mut begun, each) {
+                // what is followed is taken up again by whoever follows it, at its new beginning
                 Err(IngestError::Fault(Fault::Abort(_) | Fault::Unknown(_)))
-                    if found.name != "-" => {}
-                done => return done,
+                    if self.growing.is_none() => {}
+                done => return done.map(|summary| vec![summary]),
             }
         }
-        self.attempt(found, told, &mut begun, each)
+        self.attempt(found, told, None, &mut begun, each)
+            .map(|summary| vec![summary])
     }
 
     fn attempt(
         &self,
         found: &Found,
         told: Option<&Told>,
+        raw: Option<Box<dyn Read>>,
         begun: &mut Begun,
         each: &mut dyn FnMut(&Step<'_>) -> ControlFlow<()>,
     ) -> Result<SourceSummary, IngestError> {
@@ -86,14 +129,14 @@ impl Ingest<'_> {
         };
         let refused = |refusal: Refusal| IngestError::Refused(format!("{}: {refusal}", found.name));
         let by_convention = || match told {
-            Some(Told::Format(format)) => format.run_of(&found.name),
+            Some(Told::Format(format)) => format.run_of(found.path()),
             _ => None,
         };
         let run_id = options
             .run_id
             .clone()
             .or_else(by_convention)
-            .unwrap_or_else(|| stem(&found.name));
+            .unwrap_or_else(|| stem(found.path()));
         let mut identity = Identity {
             tenant: options.tenant.clone(),
             path: found.name.clone(),
@@ -105,7 +148,7 @@ impl Ingest<'_> {
                 .map(|mapping| mapping.sha256.clone()),
             path_matters: false,
         };
-        if found.name != "-" {
+        if found.name != "-" && !is_address(&found.name) {
             // the same file is the same source from whatever directory it is named
             identity.path = std::path::absolute(&found.name)
                 .map_or(identity.path, |path| path.to_string_lossy().into_owned());
@@ -140,16 +183,28 @@ impl Ingest<'_> {
             .map_or(0, |state| state.partitions);
         let mut known = Known::read(writer.session(), &options.tenant, partitions)?;
 
-        let spool = match found.name.as_str() {
-            // what standard input held before is compared first, and it can be read only once
-            "-" if known.get(&source_id).is_some() => Some(self.spool().map_err(unreadable)?),
-            _ => None,
+        // what standard input held before is compared first, and it can be read only once
+        let (raw, spool) = match raw {
+            Some(mut raw) if known.get(&source_id).is_some() => {
+                let (spool, broken) = Spool::fill(&mut raw).map_err(unreadable)?;
+                if let Some(error) = broken {
+                    return Err(unreadable(error));
+                }
+                (None, Some(spool))
+            }
+            raw => (raw, None),
         };
-        let open = || match &spool {
-            Some(file) => reopened(file),
-            None => self.place.open(&found.name),
+        let open = || match (&spool, self.growing) {
+            (Some(spool), _) => Ok(spool.reader()),
+            (None, Some(growing)) => Ok(growing.snapshot()),
+            (None, None) => self.place.open(&found.name),
         };
-        let mut content = open().and_then(Content::new).map_err(unreadable)?;
+        let raw = match (raw, self.growing) {
+            (Some(raw), _) => raw,
+            (None, Some(growing)) => growing.reader(),
+            (None, None) => open().map_err(unreadable)?,
+        };
+        let mut content = Content::new(raw).map_err(unreadable)?;
         let head = content.peek(HEAD_BYTES).map_err(unreadable)?;
         let told = match told {
             Some(told) => *told,
@@ -176,36 +231,51 @@ impl Ingest<'_> {
         let setup = Setup {
             run_id: run_id.clone(),
             run_id_given: options.run_id.is_some(),
-            stem: stem(&found.name),
+            stem: stem(found.path()),
             attempt: options.attempt,
             batch_tokens: training.and_then(|training| training.batch_tokens),
             sequence_tokens: length.or(model.and_then(|model| model.context_length_tokens)),
             mapping: options.mapping.clone(),
-            source: found.name.clone(),
+            source: found.path().to_owned(),
         };
         let candidates = known.candidates(&identity);
+        let generations = identity.generations(&known);
+        if let Some(growing) = self.growing {
+            let parser = format.parser(&setup).map_err(refused)?;
+            let is_cut_as_it_grows = !matches!(parser.framing(), Framing::Whole | Framing::Table);
+            if content.storage == Storage::Plain && is_cut_as_it_grows {
+                growing.follow();
+            }
+            if self
+                .may_be_a_copy(growing, &head, &identity.path, &candidates)
+                .map_err(unreadable)?
+            {
+                writer.close()?;
+                return Err(IngestError::Held);
+            }
+        }
         let covered = if candidates.is_empty() {
             None
         } else {
-            let content = open().and_then(Content::new).map_err(unreadable)?;
+            let content = open()
+                .and_then(Content::new)
+                .map_err(unreadable)?
+                .undigested();
             verify(
                 content,
                 format.parser(&setup).map_err(refused)?.as_mut(),
                 &candidates,
-                &source_id,
+                &|source_id| generations.has(source_id),
             )
             .map_err(unreadable)?
         };
         let base = begun.base.get_or_insert_with(|| covered.clone()).clone();
 
         let mut parser = format.parser(&setup).map_err(refused)?;
-        let head_sha256 = format!(
-            "{:x}",
-            Sha256::digest(&head[..head.len().min(PROGRESS_HEAD_BYTES)])
-        );
+        let head_sha256 = head_digest(&head);
         let progress = IngestProgress {
             tenant: options.tenant.clone(),
-            source_id,
+            source_id: generations.name(covered.as_ref()),
             path: identity.path.clone(),
             format: identity.format.clone(),
             mapping_sha256: identity.mapping_sha256.clone(),
@@ -214,7 +284,7 @@ impl Ingest<'_> {
         };
         let origin = Origin {
             path: &found.name,
-            format: format.name(),
+            format: format.replayed_as(),
             run_id: &run_id,
             replay_of: None,
         };
@@ -238,6 +308,7 @@ impl Ingest<'_> {
                 false
             }
             Err(NoUnits::Io(error)) => return Err(unreadable(error)),
+            Err(NoUnits::Unfit(refusal)) => return Err(refused(refusal)),
             Err(NoUnits::Refused(refusal)) => {
                 let mut refusal = *refusal;
                 refusal.1.drain();
@@ -265,17 +336,38 @@ impl Ingest<'_> {
         Ok(summary)
     }
 
-    fn spool(&self) -> std::io::Result<std::fs::File> {
-        let mut file = tempfile::tempfile()?;
-        std::io::copy(&mut self.place.open("-")?, &mut file)?;
-        Ok(file)
+    /// Whether a file that is followed may be the copy of another that is not whole yet, or whose reader has not committed
+    /// all of it: it was written a moment ago and begins as something else that is on the log. Also whether it is of a kind
+    /// that is read when it is whole.
+    fn may_be_a_copy(
+        &self,
+        growing: &Growing<'_>,
+        head: &[u8],
+        path: &str,
+        candidates: &[&IngestProgress],
+    ) -> std::io::Result<bool> {
+        let (age, _) = growing.age()?;
+        if age >= self.options.follow.settle {
+            return Ok(false);
+        }
+        if !growing.follows() {
+            return Ok(true);
+        }
+        if growing.is_successor() || head.len() < PROGRESS_HEAD_BYTES {
+            return Ok(false);
+        }
+        let own = head_digest(head);
+        Ok(candidates
+            .iter()
+            .any(|candidate| candidate.path != path && candidate.head_sha256 == own))
     }
 }
 
-fn reopened(file: &std::fs::File) -> std::io::Result<Box<dyn Read>> {
-    let mut file = file.try_clone()?;
-    file.rewind()?;
-    Ok(Box::new(file))
+fn head_digest(head: &[u8]) -> String {
+    format!(
+        "{:x}",
+        Sha256::digest(&head[..head.len().min(PROGRESS_HEAD_BYTES)])
+    )
 }
 
 /// Finds the longest prefix of a source that is on the log already.
@@ -283,12 +375,12 @@ fn verify(
     content: Content,
     parser: &mut dyn Parser,
     candidates: &[&IngestProgress],
-    source_id: &str,
+    is_own: &dyn Fn(&str) -> bool,
 ) -> std::io::Result<Option<IngestProgress>> {
     let mut units = match Units::new(content, parser) {
         Ok(units) => units,
         Err(NoUnits::Io(error)) => return Err(error),
-        Err(NoUnits::Refused(_)) => return Ok(None),
+        Err(NoUnits::Refused(_) | NoUnits::Unfit(_)) => return Ok(None),
     };
     let mut best: Option<&IngestProgress> = None;
     let mut next = 0;
@@ -301,11 +393,11 @@ fn verify(
                 && candidate.prefix_sha256 == units.prefix_sha256()
             {
                 // of several that cover as much, the source's own knows best how it ended
-                let own = candidate.source_id == source_id;
+                let own = is_own(&candidate.source_id);
                 if best.is_none_or(|best| {
                     best.byte < candidate.byte
                         || own
-                        || (best.source_id != source_id && candidate.complete)
+                        || (!is_own(&best.source_id) && candidate.complete)
                 }) {
                     best = Some(candidate);
                 }
@@ -315,7 +407,7 @@ fn verify(
         if next == candidates.len() {
             return Ok(best.cloned());
         }
-        if let Next::End(_) = units.next()? {
+        if let Next::End(_) | Next::Idle = units.next()? {
             return Ok(best.cloned());
         }
     }

@@ -1,15 +1,26 @@
-//! Where bytes come from: files, globs, directories, standard input; plain, gzip or zstd, told by their first bytes.
+//! Where bytes come from: files, globs, directories, standard input, object stores; plain, gzip or zstd, told by their first
+//! bytes.
 //!
 //! Streaming: whatever the size of a source, this holds one buffer. A source that ends in the middle of its compression
-//! gives what could be read and then says at which byte it broke. A [`Place`] is what lists and opens names; the file
-//! system is one, an object store will be another.
+//! gives what could be read and then says at which byte it broke. A [`Place`] is what lists and opens names: the file system
+//! ([`Files`]), or that and object stores ([`Everywhere`]).
 
 mod content;
 mod glob;
+mod growing;
+mod names;
+mod objects;
+mod spool;
 
-pub use content::{Broken, Content, LINE_BYTES_MAX, Line, Lines, Storage};
+pub use content::{Broken, Content, LINE_BYTES_MAX, Line, Lines, Storage, is_wait};
+pub(crate) use growing::{FileId, Growing, Patience, Wait, id as file_id};
+pub(crate) use names::stem;
+pub use spool::Spool;
 
+use super::IngestError;
 use super::format::Refusal;
+use crate::objects::is_address;
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -17,10 +28,30 @@ use std::path::{Path, PathBuf};
 /// A source by name, as the user or a listing wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Path or URI; `-` is standard input.
+    /// Path or URI; `-` is standard input; what lies in an archive is `archive!member`.
     pub name: String,
-    /// True where the user named it, false where a directory or a glob did.
+    /// True where the user named it, false where a directory, a glob or an archive did.
     pub named: bool,
+    /// Path within its archive.
+    pub member: Option<String>,
+}
+
+impl Found {
+    /// What the user named.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            named: true,
+            member: None,
+        }
+    }
+
+    /// The path that says what the source is about.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.member.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// What lists and opens sources.
@@ -29,40 +60,93 @@ pub trait Place {
     ///
     /// # Errors
     /// There is nothing, or the place cannot be reached.
-    fn list(&self, argument: &str) -> Result<Vec<Found>, Refusal>;
+    fn list(&self, argument: &str) -> Result<Vec<Found>, IngestError>;
 
     /// The raw bytes of a source.
     ///
     /// # Errors
     /// It cannot be opened.
     fn open(&self, name: &str) -> io::Result<Box<dyn Read>>;
+
+    /// How many bytes a source has, where that is known before it is read.
+    fn size(&self, _name: &str) -> Option<u64> {
+        None
+    }
+}
+
+/// The file system, standard input, and object stores by their addresses.
+#[derive(Default)]
+pub struct Everywhere {
+    objects: OnceCell<objects::Objects>,
+}
+
+impl Everywhere {
+    fn objects(&self) -> io::Result<&objects::Objects> {
+        match self.objects.get() {
+            Some(objects) => Ok(objects),
+            None => {
+                let made = objects::Objects::new()?;
+                Ok(self.objects.get_or_init(|| made))
+            }
+        }
+    }
+}
+
+impl Place for Everywhere {
+    fn list(&self, argument: &str) -> Result<Vec<Found>, IngestError> {
+        if !is_address(argument) {
+            return Files.list(argument);
+        }
+        let unreadable = |error| IngestError::Unreadable {
+            path: argument.to_owned(),
+            error,
+        };
+        self.objects().map_err(unreadable)?.list(argument)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Read>> {
+        if is_address(name) {
+            self.objects()?.open(name)
+        } else {
+            Files.open(name)
+        }
+    }
+
+    fn size(&self, name: &str) -> Option<u64> {
+        if is_address(name) {
+            self.objects.get().and_then(|objects| objects.size(name))
+        } else {
+            Files.size(name)
+        }
+    }
 }
 
 /// The file system and standard input.
 pub struct Files;
 
 impl Place for Files {
-    fn list(&self, argument: &str) -> Result<Vec<Found>, Refusal> {
+    fn list(&self, argument: &str) -> Result<Vec<Found>, IngestError> {
         if argument == "-" {
-            return Ok(vec![Found {
-                name: argument.into(),
-                named: true,
-            }]);
+            return Ok(vec![Found::named(argument)]);
         }
+        let refused = |why: String| Err(IngestError::from(Refusal(why)));
         let argument = argument.strip_prefix("file://").unwrap_or(argument);
         if argument.contains("://") {
-            return Err(Refusal(format!(
-                "{argument}: only files can be read so far; download it, or pipe it into `ingest -`"
-            )));
+            return refused(format!(
+                "{argument}: there is no such kind of address; files, s3://, gs://, az:// and http(s):// can be read"
+            ));
         }
         let path = Path::new(argument);
         if path.is_dir() {
             let mut found = Vec::new();
-            walk(path, &mut found).map_err(|error| Refusal(format!("{argument}: {error}")))?;
+            walk(path, &mut found).map_err(|error| IngestError::Unreadable {
+                path: argument.to_owned(),
+                error,
+            })?;
             if found.is_empty() {
-                return Err(Refusal(format!(
+                return refused(format!(
                     "{argument} is a directory without files; name the one that holds the logs"
-                )));
+                ));
             }
             return Ok(found.into_iter().map(|path| of(&path, false)).collect());
         }
@@ -72,15 +156,15 @@ impl Place for Files {
         if argument.contains(['*', '?', '[']) {
             let found = glob::expand(argument);
             if found.is_empty() {
-                return Err(Refusal(format!(
+                return refused(format!(
                     "{argument} matches no file; check the pattern and the directory"
-                )));
+                ));
             }
             return Ok(found.iter().map(|path| of(path, false)).collect());
         }
-        Err(Refusal(format!(
-            "{argument} does not exist; name a file, a directory, a glob or -"
-        )))
+        refused(format!(
+            "{argument} does not exist; name a file, a directory, a glob, an address or -"
+        ))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn Read>> {
@@ -90,12 +174,18 @@ impl Place for Files {
             Ok(Box::new(File::open(name)?))
         }
     }
+
+    fn size(&self, name: &str) -> Option<u64> {
+        let meta = std::fs::metadata(name).ok()?;
+        meta.is_file().then(|| meta.len())
+    }
 }
 
 fn of(path: &Path, named: bool) -> Found {
     Found {
         name: path.to_string_lossy().into_owned(),
         named,
+        member: None,
     }
 }
 
@@ -115,54 +205,4 @@ fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The name of the run that a file is about, when nothing else says it: the file's name without what says how it is stored.
-/// Where every run's file has the same name, it is that of the folder.
-#[must_use]
-pub fn stem(name: &str) -> String {
-    if name == "-" {
-        return "stdin".into();
-    }
-    let mut stem = Path::new(name).file_name().map_or_else(
-        || name.to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    );
-    for suffix in [
-        ".gz", ".zst", ".zstd", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".log", ".txt",
-        ".out",
-    ] {
-        if let Some(shorter) = stem
-            .strip_suffix(suffix)
-            .filter(|shorter| !shorter.is_empty())
-        {
-            stem.truncate(shorter.len());
-        }
-    }
-    // HELM writes `runs/<suite>/<run>/stats.json`
-    if matches!(stem.as_str(), "stats" | "run_spec")
-        && let Some(folder) = Path::new(name).parent().and_then(Path::file_name)
-    {
-        return folder.to_string_lossy().into_owned();
-    }
-    stem
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stems() {
-        let of = |name| stem(name);
-        assert_eq!(of("/a/run-7.jsonl.gz"), "run-7");
-        assert_eq!(of("muon_gpt2-124m_eb5659d0.txt"), "muon_gpt2-124m_eb5659d0");
-        assert_eq!(of("v1.2"), "v1.2");
-        assert_eq!(
-            of("runs/v1/boolq:model=openai_gpt2/stats.json"),
-            "boolq:model=openai_gpt2"
-        );
-        assert_eq!(of("stats.json"), "stats");
-        assert_eq!(of("-"), "stdin");
-    }
 }

@@ -2,10 +2,14 @@
 //!
 //! Lines come from a stream; the entries of a whole document come one by one as if each were a line. Either way a *covered
 //! prefix* is a number of bytes of units (each with one line end) and their digest, which is what `ingest.progress` keeps:
-//! a log that grew has the same prefix, and so has a JSON document that was written anew with more entries.
+//! a log that grew has the same prefix, and so has a JSON document that was written anew with more entries. The rows of a
+//! columnar table are units, too, each as a JSON object of the columns that are read.
 
-use super::format::{Frame, Framing, Parser, Piece, Position, Reject};
-use super::source::{Broken, Content, LINE_BYTES_MAX, Line, Lines, Storage};
+use super::format::{
+    Frame, Framing, Parser, Piece, Position, Refusal, Reject, TableFault, TableRows,
+};
+use super::source::{Broken, Content, LINE_BYTES_MAX, Line, Lines, Spool, Storage, is_wait};
+use datafusion::arrow::array::RecordBatch;
 use sha2::{Digest, Sha256};
 
 /// Largest whole document: a trainer state of a million entries has 150 MB.
@@ -29,6 +33,8 @@ pub(super) enum Next {
     Unit(Position),
     /// A unit that is too long to be a record; see [`Units::unit`] for its beginning.
     Oversized(Position),
+    /// The source is still written, and has no more for now.
+    Idle,
     /// The end.
     End(Finish),
 }
@@ -43,6 +49,52 @@ enum Cut {
         finish: Finish,
     },
     Records(Records),
+    Table(Table),
+}
+
+/// The rows of a columnar table, batch by batch.
+struct Table {
+    rows: Box<dyn TableRows>,
+    content: Content,
+    /// The rows of the batch that is given out, a line each.
+    text: Vec<u8>,
+    next: usize,
+    row: u64,
+}
+
+impl Table {
+    /// Puts the next row into the unit. Returns the batch that it is the first of.
+    fn next_row(&mut self, unit: &mut Vec<u8>) -> Result<(Position, Option<RecordBatch>), Finish> {
+        let mut batch = None;
+        while self.next >= self.text.len() {
+            let broken = |text| Finish::Broken("damaged", text, Vec::new());
+            let Some(read) = self.rows.next_batch() else {
+                return Err(Finish::Complete);
+            };
+            let read = read.map_err(broken)?;
+            self.text.clear();
+            self.next = 0;
+            let mut writer = datafusion::arrow::json::LineDelimitedWriter::new(&mut self.text);
+            writer
+                .write(&read)
+                .and_then(|()| writer.finish())
+                .map_err(|error| broken(format!("row {}: {error}", self.row + 1)))?;
+            batch = Some(read);
+        }
+        let rest = &self.text[self.next..];
+        let end = rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(rest.len());
+        unit.extend_from_slice(&rest[..end]);
+        self.next += end + 1;
+        let position = Position {
+            line: self.row + 1,
+            byte: self.rows.byte_of(self.row),
+        };
+        self.row += 1;
+        Ok((position, batch))
+    }
 }
 
 /// Binary records, framed by their parser.
@@ -51,6 +103,8 @@ struct Records {
     content: Content,
     /// The bytes from the next record on, as far as they were read.
     buffer: Vec<u8>,
+    /// Bytes to pass over of the record in the buffer, which is longer than one can be.
+    skip: Option<u64>,
     next: Position,
 }
 
@@ -81,12 +135,13 @@ impl Records {
             }
         };
         let kept = length.min(LINE_BYTES_MAX as u64);
-        let filled = self
-            .content
-            .fill(&mut self.buffer, kept as usize)
-            .and_then(|full| Ok(full && self.content.skip(length - kept)?));
+        let filled = self.content.fill(&mut self.buffer, kept as usize);
+        let filled = match filled {
+            Ok(true) => self.pass_over(length - kept),
+            other => other,
+        };
         match filled {
-            Ok(true) => {}
+            Ok(true) => self.skip = None,
             Ok(false) => return Ok(Err(self.cut_short())),
             Err(Broken::Io(error)) => return Err(error),
             Err(Broken::Stream(class, text)) => {
@@ -98,6 +153,28 @@ impl Records {
         self.next.line += 1;
         self.next.byte += length;
         Ok(Ok(length > kept))
+    }
+
+    /// Passes over the rest of a record, in as many calls as it takes.
+    fn pass_over(&mut self, bytes: u64) -> Result<bool, Broken> {
+        /// Bytes passed over at once: what of them was passed when there is no more for now is known.
+        const STEP: u64 = 64 * 1024;
+        let mut left = self.skip.take().unwrap_or(bytes);
+        let mut step = Vec::new();
+        while left > 0 {
+            step.clear();
+            let filled = self.content.fill(&mut step, left.min(STEP) as usize);
+            left -= step.len() as u64;
+            match filled {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(broken) => {
+                    self.skip = Some(left);
+                    return Err(broken);
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn cut_short(&self) -> Finish {
@@ -119,6 +196,8 @@ pub(super) struct Units {
     /// Units given out.
     pub(super) count: u64,
     end: Position,
+    /// The batch of columns that the last unit is the first row of.
+    batch: Option<RecordBatch>,
 }
 
 /// The document as a whole was refused; it is one reject.
@@ -128,6 +207,8 @@ pub(super) struct Refused(pub(super) Reject, pub(super) Content);
 pub(super) enum NoUnits {
     /// The document is not what the format says.
     Refused(Box<Refused>),
+    /// The user's mapping does not fit.
+    Unfit(Refusal),
     /// The source cannot be read.
     Io(std::io::Error),
 }
@@ -146,9 +227,33 @@ impl Units {
                     frame,
                     content,
                     buffer: Vec::new(),
+                    skip: None,
                     next: start,
                 };
                 (Cut::Records(records), start)
+            }
+            Framing::Table => {
+                let start = Position { line: 1, byte: 0 };
+                let (spool, broken) = Spool::fill(&mut content).map_err(NoUnits::Io)?;
+                if let Some(error) = broken {
+                    return Err(NoUnits::Io(error));
+                }
+                match parser.table(spool) {
+                    Ok(rows) => {
+                        let table = Table {
+                            rows,
+                            content,
+                            text: Vec::new(),
+                            next: 0,
+                            row: 0,
+                        };
+                        (Cut::Table(table), start)
+                    }
+                    Err(TableFault::Refusal(refusal)) => return Err(NoUnits::Unfit(refusal)),
+                    Err(TableFault::Reject(reject)) => {
+                        return Err(NoUnits::Refused(Box::new(Refused(reject, content))));
+                    }
+                }
             }
             Framing::Whole => {
                 let (document, broken) = content.whole(DOCUMENT_BYTES_MAX);
@@ -204,12 +309,28 @@ impl Units {
             bytes: 0,
             count: 0,
             end,
+            batch: None,
         })
     }
 
     /// The unit that [`Units::next`] spoke of.
     pub(super) fn unit(&self) -> &[u8] {
         &self.unit
+    }
+
+    /// The columns of the units that follow, where this one is the first of a batch.
+    pub(super) fn take_batch(&mut self) -> Option<RecordBatch> {
+        self.batch.take()
+    }
+
+    /// Raw bytes of the source that were read.
+    pub(super) fn raw_bytes(&self) -> u64 {
+        match &self.cut {
+            Cut::Lines(lines) => lines.raw_bytes(),
+            Cut::Pieces { content, .. } => content.raw_bytes(),
+            Cut::Records(records) => records.content.raw_bytes(),
+            Cut::Table(table) => table.content.raw_bytes(),
+        }
     }
 
     /// Goes on to the next unit.
@@ -237,12 +358,25 @@ impl Units {
             },
             Cut::Records(records) => {
                 let position = records.next;
-                match records.next_record(&mut self.unit)? {
-                    Ok(false) => Next::Unit(position),
-                    Ok(true) => Next::Oversized(position),
-                    Err(finish) => return Ok(Next::End(finish)),
+                match records.next_record(&mut self.unit) {
+                    Ok(Ok(false)) => Next::Unit(position),
+                    Ok(Ok(true)) => Next::Oversized(position),
+                    Ok(Err(finish)) => return Ok(Next::End(finish)),
+                    Err(error) if is_wait(&error) => return Ok(Next::Idle),
+                    Err(error) => return Err(error),
                 }
             }
+            Cut::Table(table) => match table.next_row(&mut self.unit) {
+                Ok((position, batch)) => {
+                    self.batch = batch;
+                    if self.unit.len() > LINE_BYTES_MAX {
+                        // the columns hold it; what is kept of it when it is bad is its beginning
+                        self.unit.truncate(LINE_BYTES_MAX);
+                    }
+                    Next::Unit(position)
+                }
+                Err(finish) => return Ok(Next::End(finish)),
+            },
             Cut::Lines(lines) => {
                 let storage = lines.content().storage;
                 let position = lines.position();
@@ -264,6 +398,7 @@ impl Units {
                     Ok(Some((_, Line::Partial(line)))) => {
                         return Ok(Next::End(Finish::PartialLine(line.to_vec())));
                     }
+                    Err(Broken::Io(error)) if is_wait(&error) => return Ok(Next::Idle),
                     Err(Broken::Io(error)) => return Err(error),
                     Err(Broken::Stream(class, text)) => {
                         self.end = position;
@@ -283,6 +418,13 @@ impl Units {
         match &self.cut {
             Cut::Lines(lines) => self.end = lines.position(),
             Cut::Records(records) => self.end = records.next,
+            Cut::Table(table) => {
+                self.end = Position {
+                    line: table.row + 1,
+                    byte: table.rows.byte_of(table.row),
+                };
+                return Ok(next);
+            }
             Cut::Pieces { .. } => return Ok(next),
         }
         self.bytes = self.end.byte;
@@ -305,6 +447,7 @@ impl Units {
             Cut::Lines(lines) => lines.content(),
             Cut::Pieces { content, .. } => content,
             Cut::Records(records) => &mut records.content,
+            Cut::Table(table) => &mut table.content,
         };
         content.drain();
         content.sha256()

@@ -18,13 +18,19 @@ pub(crate) struct Server {
 impl Server {
     /// Its port is one that it took and said: one that a test had seen free could be another server's by then.
     fn start(bench: &Bench) -> Self {
-        Self::logging(bench, "cairn_pipeline::gateway=info")
+        Self::start_with(bench, &[])
     }
 
-    pub(crate) fn logging(bench: &Bench, level: &str) -> Self {
+    pub(crate) fn start_with(bench: &Bench, more: &[&str]) -> Self {
+        Self::logging(bench, "cairn_pipeline::gateway=info", more)
+    }
+
+    pub(crate) fn logging(bench: &Bench, level: &str, more: &[&str]) -> Self {
         let logged = Arc::<Mutex<String>>::default();
+        let mut arguments = vec!["run", "--log", level];
+        arguments.extend(more);
         let mut run = bench
-            .command(&["run", "--log", level])
+            .command(&arguments)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -50,7 +56,7 @@ impl Server {
         }
     }
 
-    fn ask(&self, request: &str) -> String {
+    fn ask(&self, request: &[u8]) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut stream = loop {
             match std::net::TcpStream::connect(self.address) {
@@ -59,24 +65,29 @@ impl Server {
                 Err(_) => std::thread::yield_now(),
             }
         };
-        stream.write_all(request.as_bytes()).expect("sent");
+        // a server that refuses a body need not read it
+        drop(stream.write_all(request));
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
         answer
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
-        self.ask(&format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        ))
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        self.ask(request.as_bytes())
+    }
+
+    pub(crate) fn post(&self, body: &str) -> String {
+        self.send("", body.as_bytes())
     }
 
     /// Sends it again while the answer is that nothing was taken, as a client would.
-    pub(crate) fn post(&self, body: &str) -> String {
-        let request = format!(
-            "POST /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+    pub(crate) fn send(&self, headers: &str, body: &[u8]) -> String {
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()
         );
+        let request = [head.as_bytes(), body].concat();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let answer = self.ask(&request);

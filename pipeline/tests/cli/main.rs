@@ -1,15 +1,20 @@
 //! The command as outsiders call it: exit codes, JSON, and what it says of bad input.
 
+mod archives;
 mod backfill;
 mod bench;
+mod follow;
 mod http;
+mod http_events;
 mod ingest;
 mod messages;
 mod migrate;
+mod objects;
 mod places;
 mod redaction;
 mod registry;
 mod replay;
+mod s3;
 mod shared_data;
 mod sizes;
 

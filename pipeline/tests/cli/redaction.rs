@@ -351,7 +351,7 @@ fn what_is_planted_comes_out_nowhere() {
     assert!(summary["redacted"]["email"].as_u64() > Some(0), "{summary}");
     outputs.push(said("ingest", &output));
 
-    let server = Server::logging(&bench, "debug");
+    let server = Server::logging(&bench, "debug", &[]);
     let requested = of(1);
     let answer = server.post(&lines(&requested));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -242,10 +242,7 @@ impl Bench {
     pub(crate) fn pipe(&self, content: Vec<u8>) -> SourceSummary {
         struct Pipe(Mutex<Option<Vec<u8>>>);
         impl Place for Pipe {
-            fn list(
-                &self,
-                argument: &str,
-            ) -> Result<Vec<Found>, cairn_pipeline::ingest::format::Refusal> {
+            fn list(&self, argument: &str) -> Result<Vec<Found>, IngestError> {
                 Files.list(argument)
             }
             fn open(&self, _: &str) -> std::io::Result<Box<dyn Read>> {

@@ -20,6 +20,7 @@ pub fn read_bytes(name: &str, bytes: &[u8], setup: &Setup) -> Result<Out, Refusa
             out.rejects.push(refused.0);
             return Ok(out);
         }
+        Err(NoUnits::Unfit(refusal)) => return Err(refusal),
         Err(NoUnits::Io(error)) => return Err(io(error)),
     };
     let finish = loop {
@@ -33,6 +34,7 @@ pub fn read_bytes(name: &str, bytes: &[u8], setup: &Setup) -> Result<Out, Refusa
                 position,
                 units.unit(),
             ),
+            Next::Idle => return Err(Refusal("memory is never idle".into())),
             Next::End(finish) => break finish,
         }
     };

@@ -59,6 +59,7 @@ pub(super) fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ),
         text("wandb", "csv", ",_step,_runtime,train/loss\n0,0,1.0,2.5\n"),
         text("wandb_chart", "chart", super::wandb_chart::tests::CHART),
+        ("avro", "blocks", crate::avro_file::tests::file("zstandard")),
         ("tensorboard", "events", super::tensorboard::tests::sample()),
         text("otlp", "traces", &super::otlp::tests::sample()),
         text(

@@ -96,6 +96,10 @@ struct Lines {
 }
 
 impl Parser for Lines {
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
     fn unit(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
         let text = unit.trim_ascii();
         if text.is_empty() {

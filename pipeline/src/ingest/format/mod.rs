@@ -8,6 +8,7 @@
 //! Noise between the lines of a log (banners, `nvidia-smi` tables, rules of dashes) is ignored and counted. A line that
 //! *is* of the format and cannot be read is a reject with a reason. A loss that is not finite is evidence, never a reject.
 
+mod avro;
 mod azure_llm;
 mod bytes;
 mod contract;
@@ -43,6 +44,9 @@ pub(crate) use contract::topic_of;
 
 use cairn_avro::record::Payload;
 use cairn_operators::admit::{self, AdmitRules, Received};
+use datafusion::arrow::array::RecordBatch;
+
+use super::source::Spool;
 use std::sync::Arc;
 
 /// Where something stands in a source; both of the decompressed content.
@@ -168,6 +172,27 @@ pub enum Framing {
     /// Binary records, one after the other; the function says where the one at the front of the bytes ends. Memory stays
     /// flat. A unit is a record with its frame.
     Records(fn(&[u8]) -> Frame),
+    /// A columnar table, opened by [`Parser::table`], batch by batch. A unit is a row as a JSON object of the columns that are
+    /// read.
+    Table,
+}
+
+/// The rows of a columnar table.
+pub trait TableRows {
+    /// The next batch; none at the end.
+    fn next_batch(&mut self) -> Option<Result<RecordBatch, String>>;
+
+    /// The byte of the file at which what holds this row (counted from 0) begins.
+    fn byte_of(&self, row: u64) -> u64;
+}
+
+/// Why a table cannot be opened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TableFault {
+    /// It is not what the format says; it becomes one reject.
+    Reject(Reject),
+    /// The mapping does not fit it.
+    Refusal(Refusal),
 }
 
 /// What the bytes of a binary source begin with.
@@ -231,6 +256,29 @@ pub trait Parser {
     /// The document is not what the format says; it becomes one reject.
     fn split(&mut self, _document: Vec<u8>) -> Result<(Vec<u8>, Vec<Piece>), Reject> {
         Ok((Vec::new(), Vec::new()))
+    }
+
+    /// Opens a columnar table.
+    ///
+    /// # Errors
+    /// It is none, or the mapping does not fit it.
+    fn table(&mut self, _file: Spool) -> Result<Box<dyn TableRows>, TableFault> {
+        Err(TableFault::Refusal(Refusal(
+            "the format has no columns; this is a bug, please report it".into(),
+        )))
+    }
+
+    /// The columns of the units that follow, one unit a row.
+    ///
+    /// # Errors
+    /// As [`Parser::unit`].
+    fn batch(&mut self, _batch: &RecordBatch, _out: &mut Out) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Whether what a unit says hangs on nothing before it: units that are on the log already need not be read again.
+    fn is_stateless(&self) -> bool {
+        false
     }
 
     /// Takes one unit, without its line end.
@@ -307,6 +355,11 @@ pub trait Format: Sync {
     /// Looks at the first bytes of the content; they may be cut anywhere.
     fn detect(&self, head: &[u8]) -> Confidence;
 
+    /// The format that a reject of it is read as when it is replayed.
+    fn replayed_as(&self) -> &'static str {
+        self.name()
+    }
+
     /// True where the rows name their runs, so that the name of the file does not matter.
     fn names_its_runs(&self) -> bool {
         false
@@ -343,8 +396,9 @@ pub trait Format: Sync {
 }
 
 /// Every format, in the order in which `--format` lists them.
-pub const FORMATS: [&dyn Format; 23] = [
+pub const FORMATS: [&dyn Format; 25] = [
     &contract::Contract,
+    &avro::Avro,
     &megatron::Megatron,
     &nanogpt::NanoGpt,
     &llmc::LlmC,
@@ -367,6 +421,7 @@ pub const FORMATS: [&dyn Format; 23] = [
     &mapped::MappedCsv,
     &mapped::MappedJsonl,
     &mapped::MappedJson,
+    &mapped::MappedParquet,
 ];
 
 /// Bytes of a source that detection looks at: a header with the tables of eight GPUs has 8 KiB, the argument list of

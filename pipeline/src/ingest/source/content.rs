@@ -16,6 +16,10 @@ pub const LINE_BYTES_MAX: usize = 900_000;
 struct Tally {
     sha256: Sha256,
     bytes: u64,
+    /// The source itself failed: what a decoder makes of that says nothing about the stream.
+    failed: bool,
+    /// Nobody asks for the digest.
+    undigested: bool,
 }
 
 struct Tallied<R> {
@@ -25,9 +29,15 @@ struct Tallied<R> {
 
 impl<R: Read> Read for Tallied<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        let read = self.inner.read(buffer);
         let mut tally = self.tally.borrow_mut();
-        tally.sha256.update(&buffer[..count]);
+        tally.failed = read
+            .as_ref()
+            .is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        let count = read?;
+        if !tally.undigested {
+            tally.sha256.update(&buffer[..count]);
+        }
         tally.bytes += count as u64;
         Ok(count)
     }
@@ -94,12 +104,21 @@ impl Content {
         })
     }
 
+    /// The same content, for whoever does not ask for [`Content::sha256`].
+    #[must_use]
+    pub fn undigested(self) -> Self {
+        self.tally.borrow_mut().undigested = true;
+        self
+    }
+
     fn broken(&self, error: io::Error) -> Broken {
-        // what the operating system reports has a number; what a decoder reports has none
-        if self.storage == Storage::Plain || error.raw_os_error().is_some() {
+        let (failed, byte) = {
+            let tally = self.tally.borrow();
+            (tally.failed, tally.bytes)
+        };
+        if self.storage == Storage::Plain || failed {
             return Broken::Io(error);
         }
-        let byte = self.tally.borrow().bytes;
         let (class, what) = match error.kind() {
             io::ErrorKind::UnexpectedEof => ("truncated", "ends"),
             _ if error.to_string().contains("incomplete") => ("truncated", "ends"),
@@ -185,10 +204,27 @@ impl Content {
         format!("{:x}", self.tally.borrow().sha256.clone().finalize())
     }
 
+    /// Raw bytes read so far; of a compressed source fewer than were given out.
+    #[must_use]
+    pub fn raw_bytes(&self) -> u64 {
+        self.tally.borrow().bytes
+    }
+
     /// Reads what is left of the raw bytes, so that [`Content::sha256`] covers them.
     pub fn drain(&mut self) {
         let _ = io::copy(&mut self.reader, &mut io::sink());
     }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+/// True where a source that is still written has no more for now; the same call again goes on.
+pub fn is_wait(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// One line of a source.
@@ -207,6 +243,10 @@ pub struct Lines {
     content: Content,
     line: Vec<u8>,
     next: Position,
+    /// The line that was begun goes on when there is more.
+    waits: bool,
+    /// Bytes passed over of a line that is too long; none while it is not.
+    passed: Option<u64>,
 }
 
 impl Lines {
@@ -217,12 +257,20 @@ impl Lines {
             content,
             line: Vec::with_capacity(4096),
             next: Position { line: 1, byte: 0 },
+            waits: false,
+            passed: None,
         }
     }
 
     /// The content that is read.
     pub fn content(&mut self) -> &mut Content {
         &mut self.content
+    }
+
+    /// Raw bytes that were read.
+    #[must_use]
+    pub fn raw_bytes(&self) -> u64 {
+        self.content.raw_bytes()
     }
 
     /// Where the next line begins.
@@ -234,54 +282,77 @@ impl Lines {
     /// The next line and its place; none at the end.
     ///
     /// # Errors
-    /// No more can be read; what came before it of a line is lost with [`Broken::Io`] and in [`Lines::rest`] otherwise.
+    /// No more can be read; what came before it of a line is lost with [`Broken::Io`] and in [`Lines::rest`] otherwise. After
+    /// one that [`is_wait`] the next call goes on where this one stopped.
     pub fn next_line(&mut self) -> Result<Option<(Position, Line<'_>)>, Broken> {
-        self.line.clear();
+        if !std::mem::take(&mut self.waits) {
+            self.line.clear();
+            self.passed = None;
+        }
         let position = self.next;
         let limit = LINE_BYTES_MAX as u64 + 1;
-        if let Err(error) = self
-            .content
-            .reader
-            .by_ref()
-            .take(limit)
-            .read_until(b'\n', &mut self.line)
-        {
-            return Err(self.content.broken(error));
-        }
-        let length = self.line.len();
-        if length == 0 {
-            return Ok(None);
-        }
-        self.next.byte += length as u64;
-        if self.line.last() == Some(&b'\n') {
-            self.next.line += 1;
-            return Ok(Some((position, Line::Whole(&self.line[..length - 1]))));
-        }
-        if length as u64 == limit {
-            // pass over the rest
-            loop {
-                let buffer = self.content.reader.fill_buf();
-                let (count, done) = match buffer {
-                    Ok([]) => break,
-                    Ok(buffer) => buffer
-                        .iter()
-                        .position(|byte| *byte == b'\n')
-                        .map_or((buffer.len(), false), |end| (end + 1, true)),
-                    Err(error) => return Err(self.content.broken(error)),
-                };
-                self.content.reader.consume(count);
-                self.next.byte += count as u64;
-                if done {
-                    break;
-                }
+        if self.passed.is_none() {
+            let missing = limit - self.line.len() as u64;
+            if let Err(error) = self
+                .content
+                .reader
+                .by_ref()
+                .take(missing)
+                .read_until(b'\n', &mut self.line)
+            {
+                return Err(self.stopped(error));
             }
-            self.next.line += 1;
-            return Ok(Some((
-                position,
-                Line::Oversized(&self.line[..LINE_BYTES_MAX]),
-            )));
+            let length = self.line.len();
+            if length == 0 {
+                return Ok(None);
+            }
+            if self.line.last() == Some(&b'\n') {
+                self.next.byte += length as u64;
+                self.next.line += 1;
+                return Ok(Some((position, Line::Whole(&self.line[..length - 1]))));
+            }
+            if (length as u64) < limit {
+                self.next.byte += length as u64;
+                return Ok(Some((position, Line::Partial(&self.line))));
+            }
         }
-        Ok(Some((position, Line::Partial(&self.line))))
+        self.pass_over()?;
+        self.next.byte += limit + self.passed.unwrap_or(0);
+        self.next.line += 1;
+        Ok(Some((
+            position,
+            Line::Oversized(&self.line[..LINE_BYTES_MAX]),
+        )))
+    }
+
+    /// Passes over what is left of a line that is too long.
+    fn pass_over(&mut self) -> Result<(), Broken> {
+        let mut passed = self.passed.unwrap_or(0);
+        loop {
+            let (count, done) = match self.content.reader.fill_buf() {
+                Ok([]) => break,
+                Ok(buffer) => buffer
+                    .iter()
+                    .position(|byte| *byte == b'\n')
+                    .map_or((buffer.len(), false), |end| (end + 1, true)),
+                Err(error) => {
+                    self.passed = Some(passed);
+                    return Err(self.stopped(error));
+                }
+            };
+            self.content.reader.consume(count);
+            passed += count as u64;
+            if done {
+                break;
+            }
+        }
+        self.passed = Some(passed);
+        Ok(())
+    }
+
+    fn stopped(&mut self, error: io::Error) -> Broken {
+        self.waits = is_wait(&error);
+        self.content.broken(error)
     }
 
     /// What was read of the line in which the stream broke.

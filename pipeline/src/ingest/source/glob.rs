@@ -66,6 +66,23 @@ fn entries(directory: &Path) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
+/// True when a path matches a pattern, part by part: what [`expand`] would find, for names that come from a listing.
+pub(super) fn matches_path(pattern: &[&str], path: &[&str]) -> bool {
+    match (pattern.split_first(), path.split_first()) {
+        (None, None) => true,
+        (Some((&"**", rest)), None) => matches_path(rest, path),
+        (Some((&"**", rest)), Some((part, below))) => {
+            matches_path(rest, path) || !part.starts_with('.') && matches_path(pattern, below)
+        }
+        (Some((first, rest)), Some((part, below))) => {
+            (first.starts_with('.') || !part.starts_with('.'))
+                && matches(first, part)
+                && matches_path(rest, below)
+        }
+        _ => false,
+    }
+}
+
 /// True when a name matches a pattern without slashes.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let Some(first) = pattern.chars().next() else {
@@ -119,6 +136,19 @@ mod tests {
         assert!(matches("*.log", "a.log") && !matches("*.log", "a.txt"));
         assert!(matches("seed[A-C]?", "seedB1") && !matches("seed[!A-C]?", "seedB1"));
         assert!(matches("a*b*c", "a--b--c") && !matches("a*b*c", "a--c"));
+    }
+
+    #[test]
+    fn paths_match_part_by_part() {
+        let matches = |pattern: &str, path: &str| {
+            let (pattern, path): (Vec<_>, Vec<_>) =
+                (pattern.split('/').collect(), path.split('/').collect());
+            matches_path(&pattern, &path)
+        };
+        assert!(matches("*.log", "a.log") && !matches("*.log", "b/a.log"));
+        assert!(matches("**/*.log", "a.log") && matches("**/*.log", "b/c/a.log"));
+        assert!(!matches("**/*.log", ".b/a.log") && !matches("*.log", ".a.log"));
+        assert!(matches("seed?/**", "seed1/x/y") && !matches("seed?/*", "seed1/x/y"));
     }
 
     #[test]

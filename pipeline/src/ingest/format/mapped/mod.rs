@@ -1,4 +1,4 @@
-//! Any table, by a mapping file: CSV, JSON Lines, or a JSON array of objects.
+//! Any table, by a mapping file: CSV, JSON Lines, a JSON array of objects, or Parquet.
 //!
 //! The mapping (specs/cli.md) names the topic, and for each field a column or an SQL expression over columns. Rows are
 //! gathered into Arrow batches of the columns that the mapping uses, DataFusion evaluates its expressions on them, and
@@ -12,12 +12,14 @@ mod cells;
 mod columns;
 mod expressions;
 mod mapping;
+mod parquet;
 mod rows;
 
 #[cfg(test)]
 mod tests;
 
 pub use mapping::Mapping;
+pub(super) use parquet::MappedParquet;
 
 use super::whole::{pieces, quoted_numbers};
 use super::{Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup};

@@ -11,6 +11,7 @@ use crate::ingest::settings;
 use cairn_avro::record::{Payload, RunLifecycle, RunState, WindowKind};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::physical_expr::PhysicalExpr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -157,29 +158,69 @@ impl Rows {
         let options = RecordBatchOptions::new().with_row_count(Some(taken.len()));
         let records = RecordBatch::try_new_with_options(schema, arrays, &options)
             .map_err(|error| Refusal(format!("the table's rows cannot be used: {error}")))?;
-        match self.values(&records) {
+        let raw: Vec<(&[u8], Position)> = taken.into_iter().map(|row| raw[row]).collect();
+        self.records(&records, &raw, out);
+        Ok(())
+    }
+
+    /// Plans the expressions for columns that have their types already. Returns the columns that are used.
+    pub(super) fn plan(&mut self, schema: &Schema) -> Result<BTreeSet<String>, Refusal> {
+        /// Columns that an error names: a wide table has thousands.
+        const NAMED_MAX: usize = 40;
+        let columns: Vec<&str> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .take(NAMED_MAX)
+            .collect();
+        let mut used = BTreeSet::new();
+        for Wanted { sql, what, .. } in &self.wanted {
+            self.planner.columns(sql, schema, what, &mut used)?;
+        }
+        let fields = schema
+            .fields()
+            .iter()
+            .filter(|field| used.contains(field.name()))
+            .cloned()
+            .collect::<Vec<_>>();
+        let schema = Schema::new(fields);
+        self.plans = self
+            .wanted
+            .iter()
+            .map(|wanted| self.planner.plan(&wanted.sql, &schema, &wanted.what))
+            .collect::<Result<_, _>>()
+            .map_err(|refusal: Refusal| {
+                // a member that a group does not have is met only here
+                Refusal(format!("{refusal}; the table has {}", columns.join(", ")))
+            })?;
+        Ok(used)
+    }
+
+    /// Turns columns into events and rejects; `raw` are the same rows as they were read.
+    pub(super) fn records(
+        &mut self,
+        records: &RecordBatch,
+        raw: &[(&[u8], Position)],
+        out: &mut Out,
+    ) {
+        match self.values(records) {
             Ok(values) => {
-                for (row, number) in taken.into_iter().enumerate() {
-                    self.row(&values, row, raw[number], out);
+                for (row, raw) in raw.iter().enumerate() {
+                    self.row(&values, row, *raw, out);
                 }
             }
             // one row of the batch cannot be evaluated: find it by taking the rows one by one
             Err(_) => {
-                for (row, number) in taken.into_iter().enumerate() {
+                for (row, raw) in raw.iter().enumerate() {
                     match self.values(&records.slice(row, 1)) {
-                        Ok(values) => self.row(&values, 0, raw[number], out),
-                        Err(text) => out.reject(
-                            "expression",
-                            text,
-                            &self.mapping.topic,
-                            raw[number].1,
-                            raw[number].0,
-                        ),
+                        Ok(values) => self.row(&values, 0, *raw, out),
+                        Err(text) => {
+                            out.reject("expression", text, &self.mapping.topic, raw.1, raw.0)
+                        }
                     }
                 }
             }
         }
-        Ok(())
     }
 
     fn values(&self, records: &RecordBatch) -> Result<Vec<Values>, String> {
