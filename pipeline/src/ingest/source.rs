@@ -177,7 +177,7 @@ impl Place for Files {
 
     fn size(&self, name: &str) -> Option<u64> {
         let meta = std::fs::metadata(name).ok()?;
-        meta.is_file().then(|| meta.len())
+        meta.is_file().then_some(meta.len())
     }
 }
 

@@ -181,16 +181,13 @@ impl<'a> Growing<'a> {
                     Wait::Truncated
                 };
             }
-            let named = std::fs::metadata(&self.path).map(|meta| id(&meta));
+            let is_named = std::fs::metadata(&self.path).is_ok_and(|meta| id(&meta) == self.id);
             let quiet = self.last_growth.get().elapsed();
-            match named {
-                Ok(named) if named == self.id => {
-                    if quiet >= self.patience.idle {
-                        break Wait::Idle;
-                    }
-                }
-                _ if quiet >= self.patience.rotated => break Wait::Ended,
-                _ => {}
+            if is_named && quiet >= self.patience.idle {
+                break Wait::Idle;
+            }
+            if !is_named && quiet >= self.patience.rotated {
+                break Wait::Ended;
             }
             std::thread::sleep(self.patience.poll);
         };
