@@ -119,7 +119,7 @@ fn who_finds_the_queue_full_is_told_when_to_come_back() {
     };
     let mut config = Config::default();
     config.gateway.queue_requests_max = 1;
-    let inbox = start(&config, &place, "a");
+    let inbox = start(&config, &place, Arc::new(Metrics::new()), "a");
     let (answer, answers) = std::sync::mpsc::channel();
     let ask = || {
         let (inbox, answer) = (inbox.clone(), answer.clone());
