@@ -66,7 +66,7 @@ pub fn avro(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else {
         return;
     };
-    drop(frame::tell(bytes));
+    let _ = frame::tell(bytes);
     let entries = contract::all();
     let entry = entries[usize::from(*which) % entries.len()];
     drop(Reader::native(entry).to_native(body));
@@ -93,7 +93,7 @@ pub fn line(bytes: &[u8]) {
     let Ok(text) = json::canonical_payload(&line.payload) else {
         return;
     };
-    let again = json::payload(&line.topic, text.as_bytes())
+    let again = json::payload(line.topic, text.as_bytes())
         .unwrap_or_else(|fault| panic!("{}: {fault}: {text}", line.topic));
     assert_eq!(
         json::canonical_payload(&again).ok().as_ref(),

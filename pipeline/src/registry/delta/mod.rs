@@ -293,10 +293,9 @@ fn fault(error: DeltaTableError) -> Fault {
         DeltaTableError::Transaction { .. } | DeltaTableError::VersionAlreadyExists(_) => {
             Fault::Conflict(error.to_string())
         }
-        DeltaTableError::ObjectStore { source } => match source {
-            object_store::Error::Generic { .. } => Fault::Unreachable(error.to_string()),
-            _ => Fault::Broken(error.to_string()),
-        },
+        DeltaTableError::ObjectStore {
+            source: object_store::Error::Generic { .. },
+        } => Fault::Unreachable(error.to_string()),
         _ => Fault::Broken(error.to_string()),
     }
 }
