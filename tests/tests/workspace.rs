@@ -26,7 +26,17 @@ const MAY_SEE: [(&str, &[&str]); 8] = [
             "cairn-bus",
         ],
     ),
-    ("cairn-fuzz", &["cairn-avro", "cairn-pipeline"]),
+    (
+        "cairn-fuzz",
+        &[
+            "cairn-avro",
+            "cairn-topics",
+            "cairn-scaling",
+            "cairn-operators",
+            "cairn-bus",
+            "cairn-pipeline",
+        ],
+    ),
     (
         "cairn-tests",
         &[
