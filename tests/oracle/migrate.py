@@ -76,16 +76,18 @@ def migrate(base, env, partitions, allowed=(0,)):
     return chaos.call([*base, "--json", "migrate", "run", "--partitions", str(partitions)], env, 300, allowed)
 
 
-def killed(base, env, partitions, moment_s):
-    """Begins a migration and kills it after a moment; true where that left half a one."""
+def killed(base, env, partitions, pause_s):
+    """Begins a migration and kills it a moment after it has said that it moves; true where that left half a one."""
     process = subprocess.Popen([*base, "migrate", "run", "--partitions", str(partitions)],
                                env={**env, "CAIRN_MIGRATE_TRANSACTION_BYTES": "1"},
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(timeout=moment_s)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=30)
+    while process.poll() is None:
+        text = chaos.call([*base, "--json", "tail", "families", "--from-start", "--until-end"], env, 60)
+        values = [json.loads(line)["value"] for line in text.splitlines()]
+        if values and values[-1].get("moving_to") is not None:
+            time.sleep(pause_s)
+            process.send_signal(signal.SIGKILL)
+            process.wait(timeout=30)
     ran = subprocess.run([*base, "run", "--drain"], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
     return ran.returncode == 2 and f"cairn migrate run --partitions {partitions}" in ran.stderr
 
@@ -119,11 +121,12 @@ def play(arguments, chance, work, finish):
 
     halfway = 0
     begun = time.monotonic()
-    for _ in range(6):
-        halfway += killed(kafka, env, 24, chance.uniform(0.5, 12.0))
+    tries = 3
+    for _ in range(tries):
+        halfway += killed(kafka, env, 24, chance.uniform(0.0, 1.0))
     answer = json.loads(migrate(kafka, env, 24))
     say(f"{halfway} times half done in {time.monotonic() - begun:.0f} s, then {answer}")
-    report.claim(halfway > 0, f"a kill leaves half a migration, which refuses to run: {halfway} of 6")
+    report.claim(halfway > 0, f"a kill leaves half a migration, which refuses to run: {halfway} of {tries}")
     report.claim((answer["to"], answer["present"]) == (24, 24), f"it is finished: {answer}")
     chaos.call([*kafka, "--json", "ingest", str(halves_of[1])], env, 120)
     chaos.call([*kafka, "run", "--drain"], env, 300)

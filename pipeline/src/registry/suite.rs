@@ -83,6 +83,10 @@ fn binaries() -> Option<PathBuf> {
 
 fn server() -> Option<Server> {
     let Some(folder) = binaries() else {
+        assert!(
+            std::env::var("CAIRN_REQUIRE_ALL").as_deref() != Ok("1"),
+            "there is no Postgres, and CAIRN_REQUIRE_ALL=1 is set"
+        );
         println!(
             "skipped: there is no Postgres; install one, or name its bin folder in CAIRN_POSTGRES"
         );
