@@ -16,6 +16,8 @@ use datafusion::arrow::datatypes::{
     DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit,
 };
 use datafusion::arrow::json::ArrayWriter;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -137,6 +139,16 @@ pub fn batch(table: &Table, rows: &[Row]) -> Result<RecordBatch, Fault> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(broken)?;
     RecordBatch::try_new(schema, columns).map_err(broken)
+}
+
+/// Records as a table in memory.
+///
+/// # Errors
+/// See [`batch`].
+pub(super) fn in_memory(table: &Table, rows: &[Row]) -> Result<Arc<dyn TableProvider>, Fault> {
+    let batch = batch(table, rows)?;
+    let memory = MemTable::try_new(batch.schema(), vec![vec![batch]]).map_err(broken)?;
+    Ok(Arc::new(memory))
 }
 
 /// The members of nested records, each null where its record is.

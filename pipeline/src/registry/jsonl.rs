@@ -8,7 +8,6 @@
 use super::lock::Lock;
 use super::{AsOf, Batch, Covered, Fault, Keeps, Row, Size, Store, Table, columns};
 use datafusion::catalog::TableProvider;
-use datafusion::datasource::MemTable;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -338,10 +337,7 @@ impl Store for JsonlStore {
             ));
         }
         let rows = self.rows(table)?;
-        let batch = columns::batch(table, &rows)?;
-        let memory = MemTable::try_new(batch.schema(), vec![vec![batch]])
-            .map_err(|error| Fault::Broken(error.to_string()))?;
-        Ok(Arc::new(memory))
+        columns::in_memory(table, &rows)
     }
 
     fn size(&mut self, table: &'static Table) -> Result<Size, Fault> {

@@ -9,7 +9,6 @@ use super::{AsOf, Batch, Covered, Fault, Keeps, Row, Size, Store, TABLES, Table,
 use ::postgres::{Client, NoTls, Transaction};
 use cairn_avro::frame;
 use datafusion::catalog::TableProvider;
-use datafusion::datasource::MemTable;
 use std::sync::Arc;
 
 /// The number of the lock that the one writer holds: `cairn` in ASCII.
@@ -250,10 +249,7 @@ impl Store for PostgresStore {
             ));
         }
         let rows = self.rows(table)?;
-        let batch = columns::batch(table, &rows)?;
-        let memory = MemTable::try_new(batch.schema(), vec![vec![batch]])
-            .map_err(|error| Fault::Broken(error.to_string()))?;
-        Ok(Arc::new(memory))
+        columns::in_memory(table, &rows)
     }
 
     fn size(&mut self, table: &'static Table) -> Result<Size, Fault> {

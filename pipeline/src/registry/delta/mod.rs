@@ -393,9 +393,7 @@ impl Store for DeltaStore {
         as_of: &AsOf,
     ) -> Result<Arc<dyn TableProvider>, Fault> {
         let Some(delta) = self.load(table, as_of)? else {
-            let empty = datafusion::datasource::MemTable::try_new(table.schema()?, vec![vec![]])
-                .map_err(|error| Fault::Broken(error.to_string()))?;
-            return Ok(Arc::new(empty));
+            return super::columns::in_memory(table, &[]);
         };
         self.runtime
             .block_on(async { delta.table_provider().await })
