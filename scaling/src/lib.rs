@@ -10,53 +10,52 @@
 //! equal bytes; logarithms and exponentials come from `libm`, so they do so on every platform.
 //!
 //! # Layout
-//! * `observation`, `options`, `report`: what goes in and what comes out.
-//! * `laws`: one file a law, with its formula, coordinates, derivatives and limits.
-//! * `newton`, `linear`: minimisation with bounds over a handful of parameters.
-//! * `search`, `bootstrap`, `profile`, `holdout`, `structure`: basins, replicates, intervals, hold-outs, residuals.
-//! * `fit`, `verdict`, `predict`: put together, judged, used.
+//! * `table`, `options`, `report`, `error`: what goes in and what comes out.
+//! * `law`: laws as YAML, the formula language, and its tape with exact derivatives. The built-in ones are `laws/NAME.yaml`.
+//! * `fit`: objective, search, certificate, bootstrap, profiles, hold-outs, verdict.
+//! * `predict`: the response of a run that has not been trained.
+//! * `lanes`, `quantile`: arithmetic.
 //!
 //! # Example
 //! ```
-//! use cairn_scaling::{FitOptions, FitVerdict, Observation, fit_hoffmann};
+//! use cairn_scaling::{FitOptions, FitVerdict, Law, Table, fit};
 //!
 //! // Sixteen runs that obey a law to the last digit.
-//! let mut rows = Vec::new();
-//! for parameters in [1e6_f64, 4e6, 16e6, 64e6] {
-//!     for tokens in [2e7_f64, 1e8, 5e8, 25e8] {
-//!         let loss = 1.7 + 400.0 / parameters.powf(0.34) + 2000.0 / tokens.powf(0.37);
-//!         let run_id = format!("{parameters}-{tokens}");
-//!         rows.push(Observation { run_id, parameters, tokens, loss, weight: 1.0 });
+//! let mut table = Table::default();
+//! for n in [1e6_f64, 4e6, 16e6, 64e6] {
+//!     for d in [2e7_f64, 1e8, 5e8, 25e8] {
+//!         let loss = 1.7 + 400.0 / n.powf(0.34) + 2000.0 / d.powf(0.37);
+//!         table.push(&format!("{n}-{d}"), &[("n", n), ("d", d)], loss);
 //!     }
 //! }
-//! let fit = fit_hoffmann(&rows, &FitOptions { bootstrap: 20, ..FitOptions::default() })?;
+//! let law = Law::named("hoffmann")?;
+//! let fit = fit(&law, &table, &FitOptions { bootstrap: 20, ..FitOptions::default() })?;
 //! assert!(fit.certificate.converged);
 //! assert!((fit.parameters["e"].value - 1.7).abs() < 1e-6);
 //! assert_eq!(fit.verdict, FitVerdict::Usable);
-//! # Ok::<(), cairn_scaling::FitError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod bootstrap;
+mod error;
+pub mod figure;
 mod fit;
-mod holdout;
-mod laws;
-mod linear;
-mod newton;
-mod observation;
+mod lanes;
+mod law;
 mod options;
 mod predict;
-mod profile;
 mod quantile;
 mod report;
-mod search;
-mod structure;
-mod verdict;
+pub mod study;
+pub mod surface;
+mod table;
 
-pub use fit::fit_hoffmann;
-pub use laws::hoffmann::Coefficients;
-pub use observation::{Observation, Rejected};
-pub use options::{FitError, FitOptions, StartGrid};
+pub use error::FitError;
+pub use fit::fit;
+pub use law::{Column, Definition, Law, LawError, Parameter, Response, Scale};
+pub use options::{FitOptions, Holdout, ObjectiveKind, Starts};
 pub use report::{
-    Backtest, BacktestPoint, Basin, BootstrapSummary, Certificate, Estimate, FitVerdict,
-    HoffmannFit, Identified, Interval, Objective, ParameterEstimate, Prediction, ResidualSummary,
+    Backtest, BacktestPoint, Basin, BootstrapSummary, Certificate, Estimate, Extrapolation,
+    ExtrapolationFlag, Fit, FitVerdict, Identified, Interval, Objective, ParameterEstimate,
+    Prediction, ResidualSummary,
 };
+pub use table::{Rejected, Table};

@@ -1,123 +1,150 @@
-//! How to fit, and how it can be refused before it begins.
+//! How to fit.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::observation::Rejected;
+use crate::error::FitError;
+
+/// What is minimised. Residuals are `ln y - ln y_hat` in the kinds that end in `_log`, `y - y_hat` in the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectiveKind {
+    /// `huber_log` where the law's response is on a logarithmic scale (losses), `least_squares` where it is linear (scores).
+    #[default]
+    LawDefault,
+    /// Huber's loss of log residuals (Hoffmann et al. 2022, appendix D.3).
+    HuberLog,
+    /// Huber's loss of plain residuals.
+    Huber,
+    /// Squares of log residuals.
+    LeastSquaresLog,
+    /// Squares of plain residuals.
+    LeastSquares,
+    /// Negative log likelihood of Student's t with 4 degrees of freedom for log residuals; its scale is `delta`, or is
+    /// estimated with the law.
+    StudentTLog,
+    /// The same for plain residuals.
+    StudentT,
+    /// Squares of plain residuals by variable projection: the parameters that enter linearly are solved for inside the search
+    /// for the others. The optimum is that of `least_squares`; it is an estimator of its own because it is found another way.
+    VariableProjection,
+}
 
 /// Where the searches begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StartGrid {
-    /// 81 starts placed by the data: E at a fifth, seven and nineteen twentieths of the smallest loss; what is left
-    /// shared 1:3, 1:1 and 3:1 between the terms; exponents .1, .35 and 1. Finds the basin that [`Self::Paper`] finds
-    /// where that was tried (Chinchilla's points).
+pub enum Starts {
+    /// From the data: a grid over the parameters that enter non-linearly, the others solved for at each of its points.
     #[default]
     Data,
-    /// The 4500 starts of Hoffmann et al. 2022 (appendix D.3) as used by Besiroglu et al. 2024: alpha and beta in
-    /// 0, .5 … 2, ln E in -1, -.5 … 1, ln A and ln B in 0, 5 … 25. The 81 of [`Self::Data`]
-    /// are run beside them.
-    Paper,
+    /// The product of the `starts` that the law lists (for Hoffmann's law the paper's 4500), beside those of [`Self::Data`].
+    Grid,
+    /// So many, drawn (seeded) over the ranges that those of [`Self::Data`] span, what enters linearly solved for; beside those
+    /// of [`Self::Data`].
+    Count(u32),
+}
+
+/// Which runs the back-test holds out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holdout {
+    /// So many runs of the largest compute.
+    Runs(u32),
+    /// The runs whose compute is at least this share of the largest, between 0 and 1.
+    ComputeFraction(f64),
 }
 
 /// Settings of a fit. [`Default`] is what the pipeline uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FitOptions {
-    /// Where Huber's loss turns from square to straight, in log loss. 1e-3 as in Hoffmann et al. 2022: with the usual
-    /// residuals of a per cent it is close to least absolute deviations.
-    pub delta: f64,
+    /// What is minimised.
+    pub objective: ObjectiveKind,
+    /// Where Huber's loss turns from square to straight, or the scale of Student's t, in the unit of the residuals. `None`:
+    /// 1e-3 for logarithms as in Hoffmann et al. 2022 (with the usual residuals of a per cent close to least absolute
+    /// deviations), 1e-3 times the middle response for plain residuals, estimated for Student's t.
+    pub delta: Option<f64>,
     /// Where the searches begin.
-    pub starts: StartGrid,
-    /// Replicates of the bootstrap over runs. 200 give standard errors to about 5 per cent; the paper has 4000.
+    pub starts: Starts,
+    /// Parameters that are not fitted but set, in natural units.
+    pub fixed: BTreeMap<String, f64>,
+    /// Replicates of the bootstrap over runs (or clusters). 200 give standard errors to about 5 per cent; the paper has 4000.
     pub bootstrap: u32,
     /// Level of all intervals, between 0 and 1.
     pub level: f64,
-    /// How many of the largest-compute runs the back-test holds out.
-    pub holdout_runs: u32,
+    /// Which runs the back-test holds out.
+    pub holdout: Holdout,
     /// Level of the intervals that the back-test reports for the runs it holds out.
     pub holdout_level: f64,
-    /// Seed of the bootstrap and of the permutation test of the residuals.
+    /// Seed of the bootstrap, of drawn starts and of the test of the residuals.
     pub seed: u64,
+    /// Parameters of the last fit: one more start, beside which a reduced grid suffices.
+    pub warm: Option<BTreeMap<String, f64>>,
+    /// How the columns count (`n`: with or without embeddings, …); stated in the fit.
+    pub conventions: BTreeMap<String, String>,
 }
 
 impl Default for FitOptions {
     fn default() -> Self {
         Self {
-            delta: 1e-3,
-            starts: StartGrid::Data,
+            objective: ObjectiveKind::LawDefault,
+            delta: None,
+            starts: Starts::Data,
+            fixed: BTreeMap::new(),
             bootstrap: 200,
             level: 0.95,
-            holdout_runs: 2,
+            holdout: Holdout::Runs(2),
             holdout_level: 0.9,
             seed: 0,
+            warm: None,
+            conventions: BTreeMap::new(),
         }
     }
-}
-
-/// Why there is no fit at all. What to do: mend the options, or collect more runs.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum FitError {
-    /// An option has a value that means nothing.
-    #[error("option {name} is {value}: {expected}")]
-    Option {
-        /// Its name.
-        name: &'static str,
-        /// Its value.
-        value: f64,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// Fewer distinct points (N, D) than an overdetermined fit needs.
-    #[error(
-        "{points} distinct (N, D) points among {rows} usable rows, at least {needed} are needed"
-    )]
-    TooFewPoints {
-        /// Distinct points.
-        points: usize,
-        /// Usable rows.
-        rows: usize,
-        /// Points needed.
-        needed: usize,
-        /// Rows that were left out.
-        rejected: Vec<Rejected>,
-    },
-    /// Without two sizes and two token counts the terms cannot be told from E.
-    #[error(
-        "{sizes} distinct sizes and {token_counts} distinct token counts, at least two of each are needed"
-    )]
-    NoSpread {
-        /// Distinct N.
-        sizes: usize,
-        /// Distinct D.
-        token_counts: usize,
-        /// Rows that were left out.
-        rejected: Vec<Rejected>,
-    },
-    /// No start led to a finite objective.
-    #[error("no start reached a finite objective")]
-    NoOptimum,
 }
 
 impl FitOptions {
     /// Refuses values that mean nothing.
     pub(crate) fn check(&self) -> Result<(), FitError> {
-        let option = |name, value, expected| {
-            Err(FitError::Option {
-                name,
-                value,
-                expected,
+        let bad = |name: &'static str, value: f64, expected: &'static str| {
+            Err(FitError::BadOption {
+                name: name.to_owned(),
+                value: value.to_string(),
+                expected: expected.to_owned(),
             })
         };
-        if !(self.delta.is_normal() && self.delta > 0.0) {
-            return option("delta", self.delta, "a positive number");
+        let positive = |value: f64| value.is_normal() && value > 0.0;
+        let share = |value: f64| value > 0.0 && value < 1.0;
+        if let Some(delta) = self.delta.filter(|delta| !positive(*delta)) {
+            return bad("delta", delta, "a positive number");
         }
-        if !(self.level > 0.0 && self.level < 1.0) {
-            return option("level", self.level, "a number between 0 and 1");
+        if !share(self.level) {
+            return bad("level", self.level, "a number between 0 and 1");
+        }
+        if !share(self.holdout_level) {
+            return bad(
+                "holdout_level",
+                self.holdout_level,
+                "a number between 0 and 1",
+            );
+        }
+        if let Holdout::ComputeFraction(fraction) = self.holdout
+            && !share(fraction)
+        {
+            return bad(
+                "holdout",
+                fraction,
+                "a share of the largest compute between 0 and 1",
+            );
         }
         // Each replicate costs memory in every later prediction.
         if self.bootstrap > 100_000 {
-            return option("bootstrap", f64::from(self.bootstrap), "at most 100000");
+            return bad("bootstrap", f64::from(self.bootstrap), "at most 100000");
+        }
+        if let Starts::Count(count) = self.starts
+            && count > 100_000
+        {
+            return bad("starts", f64::from(count), "at most 100000");
         }
         Ok(())
     }

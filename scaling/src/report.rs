@@ -4,16 +4,29 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::laws::hoffmann::Coefficients;
-use crate::observation::Rejected;
+use crate::law::Law;
+use crate::table::Rejected;
 
-/// Low and high end of an interval, both in the unit of what it is an interval of.
+/// Low and high end of an interval, both in the unit of what it is an interval of. In JSON `[low, high]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "[f64; 2]", into = "[f64; 2]")]
 pub struct Interval {
     /// Low end.
     pub low: f64,
     /// High end.
     pub high: f64,
+}
+
+impl From<[f64; 2]> for Interval {
+    fn from([low, high]: [f64; 2]) -> Self {
+        Self { low, high }
+    }
+}
+
+impl From<Interval> for [f64; 2] {
+    fn from(interval: Interval) -> Self {
+        [interval.low, interval.high]
+    }
 }
 
 /// Whether the data determine a parameter.
@@ -33,25 +46,28 @@ pub enum Identified {
 pub struct ParameterEstimate {
     /// Value at the optimum.
     pub value: f64,
-    /// Standard deviation over the converged replicates; `None` with fewer than two.
-    pub standard_error: Option<f64>,
-    /// Low end of the bootstrap's percentile interval (of the profile where there is no bootstrap).
-    pub low: f64,
-    /// High end of the same interval.
-    pub high: f64,
-    /// Level of `low`..`high`, `profile` and `range`.
+    /// Standard deviation over the converged replicates; `None` with fewer than two, or where the parameter was fixed.
+    pub se: Option<f64>,
+    /// Standard error from curvature and scores (sandwich, robust to dependence inside a run); `None` where the curvature
+    /// gives none: at a bound, fixed, or flat.
+    pub sandwich_se: Option<f64>,
+    /// The bootstrap's percentile interval (the profile where there is no bootstrap).
+    pub ci: Interval,
+    /// Level of `ci`, `profile` and `range`.
     pub level: f64,
     /// Whether the data determine it.
     pub identified: Identified,
+    /// What the data allow: hull of bootstrap and profile, widened by `form_error`. The interval to quote for E.
+    pub range: Interval,
     /// Profile interval: how far the objective lets it move.
     pub profile: Interval,
     /// Whether the objective (and no limit of the search) ends the profile on both sides.
     pub profile_closed: bool,
-    /// How far it moves when parts of the cohort at the edges of compute are left out; for a and b in ln. See
-    /// the module `holdout`.
+    /// How far it moves when parts of the cohort at the edges of compute are left out; in ln for parameters on a logarithmic
+    /// scale. See the module `holdout`.
     pub form_error: f64,
-    /// What the data allow: hull of bootstrap and profile, widened by `form_error`. The interval to quote for E.
-    pub range: Interval,
+    /// Limits of the search; equal where the parameter was fixed.
+    pub bounds: Interval,
 }
 
 /// A derived number with its uncertainty.
@@ -60,11 +76,9 @@ pub struct Estimate {
     /// Value at the optimum.
     pub value: f64,
     /// Standard deviation over the converged replicates; `None` with fewer than two.
-    pub standard_error: Option<f64>,
-    /// Low end of the percentile interval; the value itself without replicates.
-    pub low: f64,
-    /// High end of the percentile interval; the value itself without replicates.
-    pub high: f64,
+    pub se: Option<f64>,
+    /// The percentile interval; both ends the value itself without replicates.
+    pub ci: Interval,
     /// Level of the interval.
     pub level: f64,
 }
@@ -72,11 +86,15 @@ pub struct Estimate {
 /// What was minimised, and how low it came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
-    /// Always `huber_log`: the weighted sum of Huber's loss of ln L - ln L_hat.
+    /// `huber_log`, `huber`, `least_squares_log`, `least_squares`, `student_t_log`, `student_t` or `variable_projection`.
     pub kind: String,
-    /// Where Huber's loss turns from square to straight, log loss.
+    /// Where Huber's loss turns from square to straight, or the scale of Student's t; 0 for squares. In the unit of the
+    /// residuals.
     pub delta: f64,
-    /// The sum at the optimum.
+    /// Degrees of freedom of Student's t.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nu: Option<f64>,
+    /// The weighted sum at the optimum: of Huber's loss, of squares, or the negative log likelihood (without constants).
     pub value: f64,
 }
 
@@ -87,8 +105,8 @@ pub struct Basin {
     pub objective: f64,
     /// Starts that ended there.
     pub hits: u32,
-    /// Parameters there.
-    pub coefficients: Coefficients,
+    /// Parameters there, in natural units.
+    pub parameters: BTreeMap<String, f64>,
 }
 
 /// The evidence that the optimum is one.
@@ -125,15 +143,16 @@ pub struct BootstrapSummary {
 /// What the law leaves unexplained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResidualSummary {
-    /// Largest |L / L_hat - 1|.
+    /// Largest |y / y_hat - 1|; for plain residuals |y - y_hat| over the middle |y|.
     pub max_abs_relative: f64,
-    /// Root of the mean square of L / L_hat - 1.
+    /// Root of the mean square of the same.
     pub rms_relative: f64,
     /// Correlation of the residuals of neighbouring runs.
     pub neighbour_correlation: f64,
     /// Probability of a correlation as large if the form were right.
     pub structure_p: f64,
-    /// Evenly spaced quantiles of ln L - ln L_hat, ascending, widened by sqrt(rows / (rows - 5)); the noise of predictions.
+    /// Evenly spaced quantiles of the residuals (logarithmic or plain, as the objective has them), ascending, widened for
+    /// the parameters fitted to them; the noise of predictions.
     pub quantiles: Vec<f64>,
 }
 
@@ -142,13 +161,11 @@ pub struct ResidualSummary {
 pub struct BacktestPoint {
     /// The run.
     pub run_id: String,
-    /// N of its last row.
-    pub parameters: f64,
-    /// D of its last row.
-    pub tokens: f64,
-    /// Loss of its last row, nats per token.
+    /// The law's columns at its last row, and `compute` where the law has it.
+    pub point: BTreeMap<String, f64>,
+    /// Response of its last row.
     pub observed: f64,
-    /// Loss predicted without it.
+    /// Response predicted without it.
     pub predicted: f64,
     /// Low end of the prediction interval.
     pub low: f64,
@@ -190,61 +207,90 @@ pub enum FitVerdict {
     Refused,
 }
 
-/// A fit of Hoffmann's law with all that is needed to judge it and to predict from it.
+/// A fit of a law with all that is needed to judge it and to predict from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HoffmannFit {
-    /// `e`, `a`, `b`, `alpha`, `beta`.
+pub struct Fit {
+    /// Empty from this crate; the caller names fits.
+    pub fit_id: String,
+    /// Name of the law.
+    pub law: String,
+    /// The whole law: a prediction needs nothing else.
+    pub definition: Law,
+    /// Parameters by name.
     pub parameters: BTreeMap<String, ParameterEstimate>,
-    /// The optimum as a law that can be evaluated.
-    pub optimum: Coefficients,
     /// What was minimised.
     pub objective: Objective,
     /// Evidence of convergence.
     pub certificate: Certificate,
     /// Replicates asked for and converged.
     pub bootstrap: BootstrapSummary,
-    /// What the law leaves unexplained.
-    pub residuals: ResidualSummary,
-    /// The largest-compute runs predicted from the others.
-    pub backtest: Backtest,
-    /// What the fit is good for.
-    pub verdict: FitVerdict,
-    /// Why it is not better, in words.
-    pub reasons: Vec<String>,
+    /// How the columns count.
+    pub conventions: BTreeMap<String, String>,
     /// Rows used.
     pub n_rows: usize,
     /// Runs used.
     pub n_runs: usize,
     /// Rows left out.
     pub rejected: Vec<Rejected>,
-    /// beta / (alpha + beta): N_opt grows as compute to this power.
-    pub allocation_exponent: Estimate,
+    /// What the law leaves unexplained.
+    pub residuals: ResidualSummary,
+    /// The largest-compute runs predicted from the others.
+    pub backtest: Backtest,
+    /// What the fit is good for.
+    pub verdict: FitVerdict,
+    /// Why it is not better, and what was strange about the rows: one sentence each, gravest first.
+    pub warnings: Vec<String>,
+    /// Numbers that follow from the parameters: for Hoffmann's law `a` = beta / (alpha + beta), N_opt grows as compute to this
+    /// power.
+    pub derived: BTreeMap<String, Estimate>,
+    /// Least and most of each column among the rows, and of `compute` where the law has it.
+    pub spans: BTreeMap<String, Interval>,
     /// Level of the intervals.
     pub level: f64,
     /// Seed of the randomness.
     pub seed: u64,
-    /// Least and most parameters among the rows.
-    pub parameters_span: Interval,
-    /// Least and most tokens among the rows.
-    pub tokens_span: Interval,
-    /// Largest N times D among the rows.
-    pub compute_max: f64,
-    /// Converged replicates; predictions need them.
-    pub replicates: Vec<Coefficients>,
+    /// Converged replicates, parameters in the law's order; predictions need them.
+    pub replicates: Vec<Vec<f64>>,
 }
 
-/// Predicted loss of a run.
+/// How far a prediction is from what the fit has seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Extrapolation {
+    /// Largest of compute and each column over their largest in the data, and of the smallest over those asked for; 1 inside.
+    pub factor: f64,
+    /// Whether to lean on it.
+    pub flag: ExtrapolationFlag,
+    /// Why, one sentence each.
+    pub why: Vec<String>,
+}
+
+/// Whether to lean on a prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExtrapolationFlag {
+    /// Inside the data.
+    None,
+    /// Beyond the data by a fit that may be used there.
+    BeyondData,
+    /// Beyond the data by a fit that has shown itself unfit for it, or has shown nothing.
+    DoNotExtrapolate,
+}
+
+/// Predicted response of a new run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// Loss at the optimum, nats per token.
+    /// Response at the optimum.
     pub mean: f64,
     /// Low end of the interval for one new run.
     pub low: f64,
     /// High end.
     pub high: f64,
-    /// Level of the interval.
+    /// Level of the intervals.
     pub level: f64,
-    /// Largest of compute, N and D over their largest in the data, and of the smallest N and D over those asked for; 1
-    /// inside the data.
-    pub extrapolation_factor: f64,
+    /// Low end of the interval for the curve itself, without the noise of a run.
+    pub curve_low: f64,
+    /// High end.
+    pub curve_high: f64,
+    /// How far from the data.
+    pub extrapolation: Extrapolation,
 }

@@ -1,0 +1,88 @@
+//! The bootstrap over runs: resample whole runs (or clusters of them), refit, count what did not converge.
+//!
+//! Checkpoints of one run share its data order, its schedule and its luck: two hundred of them from 22 runs are 22 runs
+//! (Field and Welsh 2007, "Bootstrapping clustered data"). Where every run has one row this is the row bootstrap of
+//! Besiroglu et al. 2024.
+//!
+//! Each replicate has its own stream of the generator, so that replicate 17 is the same whatever came before it.
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::loss::Loss;
+use super::newton::{GRADIENT_TOLERANCE, Solution, minimise};
+use super::problem::Problem;
+use super::search::prefer;
+
+/// Factor on delta in the start that goes through a smoother problem.
+const SMOOTHER: f64 = 30.0;
+
+/// Scaled gradient at which the smoother problem has done its work.
+const LOOSE: f64 = 1e-2;
+
+/// What the replicates yielded: converged points only.
+#[derive(Clone, Debug)]
+pub(crate) struct Replicates {
+    /// Optima in the coordinates of the problem.
+    pub(crate) points: Vec<Vec<f64>>,
+    /// Replicates asked for.
+    pub(crate) requested: u32,
+}
+
+/// A generator of its own for each purpose and index.
+pub(crate) fn generator(seed: u64, stream: u64) -> ChaCha12Rng {
+    let mut generator = ChaCha12Rng::seed_from_u64(seed);
+    generator.set_stream(stream);
+    generator
+}
+
+/// A uniform index below `count` by multiplication (Lemire 2019; the bias of at most count / 2^64 is nothing here).
+/// Written out so that the bytes of a fit do not hang on a release of `rand`.
+pub(crate) fn index_below(generator: &mut ChaCha12Rng, count: usize) -> usize {
+    ((u128::from(generator.next_u64()) * count as u128) >> 64) as usize
+}
+
+/// Refits `requested` resamples of the units. Every replicate starts from the points in `warm` (the optimum first) and
+/// from the optimum of its own smoother problem, and keeps the lowest.
+pub(crate) fn bootstrap(
+    problem: &Problem,
+    unit_of: &[usize],
+    units: usize,
+    warm: &[Vec<f64>],
+    requested: u32,
+    seed: u64,
+) -> Replicates {
+    let mut points = Vec::new();
+    let mut counts = vec![0_u32; units];
+    let (mut rows, mut factors) = (Vec::new(), Vec::new());
+    let robust = matches!(problem.loss(), Loss::Huber { .. });
+    for replicate in 0..requested {
+        let mut generator = generator(seed, u64::from(replicate));
+        counts.fill(0);
+        for _ in 0..units {
+            counts[index_below(&mut generator, units)] += 1;
+        }
+        rows.clear();
+        factors.clear();
+        for (row, unit) in unit_of.iter().enumerate() {
+            if counts[*unit] > 0 {
+                rows.push(row);
+                factors.push(f64::from(counts[*unit]));
+            }
+        }
+        let resampled = problem.resampled(&rows, &factors);
+        let smooth = warm
+            .first()
+            .filter(|_| robust)
+            .map(|start| minimise(&resampled.smoother(SMOOTHER), &problem.bounds, start, LOOSE).at);
+        let mut best: Option<Solution> = None;
+        for start in warm.iter().chain(smooth.iter()) {
+            let solution = minimise(&resampled, &problem.bounds, start, GRADIENT_TOLERANCE);
+            if prefer(&solution, best.as_ref()) {
+                best = Some(solution);
+            }
+        }
+        points.extend(best.filter(|best| best.converged).map(|best| best.at));
+    }
+    Replicates { points, requested }
+}

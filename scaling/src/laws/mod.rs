@@ -1,3 +1,0 @@
-//! One file a law: its formula, its derivatives, its coordinates and its starts.
-
-pub(crate) mod hoffmann;
