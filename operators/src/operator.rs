@@ -4,6 +4,7 @@
 //! knows is the append time of what it read. Everything that it wants of the world is an [`Output`]; everything that it
 //! must remember is a [`Change`] of one of its tables.
 
+use crate::refit::WindowRule;
 use cairn_avro::record::{ExperimentRow, Guard, Late, RunEvents, ScalingFit, Verdict, Window};
 use serde::{Deserialize, Serialize};
 
@@ -190,16 +191,43 @@ pub struct Ask {
     pub tenant: String,
     /// What to do; `fit` for now.
     pub kind: &'static str,
-    /// Name of the cohort.
+    /// Name of what is fitted: the cohort, or `cohort@window`.
     pub cohort: String,
-    /// SQL over the table `rows` that chooses `run_id, n, d, loss, weight`.
+    /// Version of the cohort where it is a saved one.
+    pub cohort_version: Option<i32>,
+    /// How the cohort's rows are cut into windows, and which law is fitted.
+    pub window: WindowRule,
+    /// SQL over the table `rows` that chooses the cohort's rows with the law's columns.
     pub sql: String,
     /// Cut of the inputs it was asked at.
     pub cut: Vec<Place>,
+    /// Greatest append time that was seen, milliseconds since the epoch.
+    pub asked_ms: i64,
     /// Seed, derived from the inputs.
     pub seed: u64,
     /// The rows as of the cut, in order of run id.
     pub rows: Vec<ExperimentRow>,
+    /// The last fit, from which this one starts and which has to predict what is new.
+    pub previous: Option<Previous>,
+    /// Runs that finished since the last fit was asked for; of many the newest.
+    pub fresh: Vec<String>,
+}
+
+/// What an ask carries of the last fit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Previous {
+    /// Identity of the fit.
+    pub fit_id: String,
+    /// Its parameters.
+    pub parameters: std::collections::BTreeMap<String, f64>,
+    /// The whole fit as JSON; empty where it was refused.
+    pub fit_json: String,
+    /// State of the monitor that asks whether the law holds, as JSON; empty where it has not begun.
+    pub drift_json: String,
+    /// End of its window, where that moves.
+    pub window_end: Option<i64>,
+    /// Digest of its rows.
+    pub data_digest: String,
 }
 
 /// What a task remembers: one entry of one table, or its end.

@@ -7,6 +7,7 @@
 
 mod describe;
 mod names;
+mod windows;
 
 pub use describe::{describe, markdown};
 
@@ -376,8 +377,9 @@ impl Config {
             let path = path.clone();
             said.push(Said { path, place });
         }
-        let config: Self = serde_yaml_ng::from_value(tree.clone())
+        let mut config: Self = serde_yaml_ng::from_value(tree.clone())
             .map_err(|error| wrong_value(&tree, &defaults, &said, &error))?;
+        windows::complete(&mut config.refit.rules.windows, file)?;
         config.check()?;
         Ok(config)
     }
@@ -479,6 +481,17 @@ impl Config {
                     remedy,
                 )
             })?;
+        }
+        let rules = &self.refit.rules;
+        let mut cohorts = rules.cohorts.iter();
+        if let Some(cohort) =
+            cohorts.find(|cohort| windows::is_ambiguous(&rules.windows, &cohort.name))
+        {
+            return Err(wrong(
+                "refit.rules.cohorts",
+                format!("{:?} is the name of a window over a cohort", cohort.name),
+                "give it another name",
+            ));
         }
         if !(0.0..1.0).contains(&self.refit.level) {
             return Err(wrong(

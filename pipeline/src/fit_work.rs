@@ -1,77 +1,217 @@
 //! The work behind an ask of kind `fit`: choose rows with SQL, fit the law, write the fit as a record.
 //!
-//! A pure function of the ask: rows in order of run id, one partition in DataFusion, a seed from the inputs. Asked twice, it
-//! answers with the same bytes.
+//! A pure function of the ask: rows in order of run id, one partition in DataFusion, a seed from the inputs, the last fit from
+//! the ask. Asked twice, it answers with the same bytes. Where a window moves, each one that closed since the last fit is
+//! fitted, oldest first, from the one before it.
+
+mod fresh;
+mod record;
 
 use crate::config::RefitConfig;
-use crate::window_query::{self, LossKind};
-use cairn_avro::record::{
-    BacktestPoint, Basin, Certificate, ExperimentRow, FitParameter, FitVerdict, Identified, Offset,
-    ScalingFit,
-};
-use cairn_operators::operator::Ask;
-use cairn_operators::refit::LAW;
+use crate::window_query::{self, LossKind, Rows, Window};
+use cairn_avro::record::{ExperimentRow, FitVerdict, Offset, ScalingFit};
+use cairn_operators::operator::{Ask, Previous};
+use cairn_operators::refit::{Bounds, LawRule, WindowRule, instance_sql, places_sql};
 use cairn_scaling as scaling;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// How the law counts, said in every fit; behind it, on which text the loss was measured.
+/// How the plain window counts, said in every fit; behind it, on which text the loss was measured.
 pub const CONVENTION: &str =
     "n: model.parameters_total (embeddings included), d: tokens seen, loss: nats per token";
 
-/// Answers an ask.
+/// Answers an ask: a fit of all rows, or a list of those of the windows that closed.
 ///
 /// # Errors
-/// Why there is no fit: SQL that does not run, too little memory, or rows that are no data for this law.
+/// Why there is no fit: a law that is none, SQL that does not run, too little memory.
 pub fn fit(ask: &Ask, settings: &RefitConfig) -> Result<String, String> {
-    let observations = window_query::observations(&ask.rows, &ask.sql, settings.memory_bytes_max)?;
-    let options = scaling::FitOptions {
-        delta: settings.huber_delta,
-        bootstrap: settings.bootstrap,
-        level: settings.level,
-        holdout_runs: settings.holdout_runs,
-        seed: ask.seed,
-        ..scaling::FitOptions::default()
+    let law = law(&ask.window.law)?;
+    let rows = Rows::new(&ask.rows, settings.memory_bytes_max)?;
+    let work = Work {
+        ask,
+        settings,
+        law: &law,
     };
-    let measured = Measured::of(&ask.rows, &observations);
-    let outcome = scaling::fit_hoffmann(&observations, &options);
-    let mut record = match outcome {
-        Ok(mut fit) => {
-            if let Some(reason) = measured.mixed() {
-                fit.reasons.push(reason);
-                if fit.verdict == scaling::FitVerdict::Usable {
-                    fit.verdict = scaling::FitVerdict::Weak;
+    let text = |error: serde_json::Error| error.to_string();
+    if ask.window.over.is_all() {
+        let window = rows.window(&ask.sql, &law)?;
+        let record = work.fit(&window, &ask.sql, None, ask.previous.as_ref())?;
+        return serde_json::to_string(&record).map_err(text);
+    }
+    let places = rows.places(&places_sql(&ask.sql))?;
+    let mut previous = ask.previous.clone();
+    let after = previous.as_ref().and_then(|previous| previous.window_end);
+    let mut records = Vec::new();
+    for bounds in ask.window.over.instances(&places, after) {
+        let sql = instance_sql(&ask.sql, bounds);
+        let window = rows.window(&sql, &law)?;
+        let is_known = previous.as_ref().is_some_and(|previous| {
+            previous.window_end == Some(bounds.end) && previous.data_digest == digest(&window)
+        });
+        if is_known {
+            continue;
+        }
+        let record = work.fit(&window, &sql, Some(bounds), previous.as_ref())?;
+        previous = Some(record::previous(&record));
+        records.push(record);
+    }
+    serde_json::to_string(&records).map_err(text)
+}
+
+/// The law that a window names.
+///
+/// # Errors
+/// A law that does not exist or is none, and what to do.
+pub fn law(rule: &LawRule) -> Result<scaling::Law, String> {
+    let law = match rule {
+        LawRule::Named(name) => scaling::Law::named(name),
+        // JSON is YAML.
+        LawRule::Whole(law) => scaling::Law::from_yaml(&law.to_string()),
+    };
+    law.map_err(|error| format!("{error}: {}", error.remedy()))
+}
+
+/// One ask at work.
+struct Work<'a> {
+    ask: &'a Ask,
+    settings: &'a RefitConfig,
+    law: &'a scaling::Law,
+}
+
+impl Work<'_> {
+    /// The fit of one window.
+    fn fit(
+        &self,
+        window: &Window,
+        sql: &str,
+        bounds: Option<Bounds>,
+        previous: Option<&Previous>,
+    ) -> Result<ScalingFit, String> {
+        let Self { ask, settings, law } = *self;
+        let study = &window.study;
+        let measured = Measured::of(&ask.window, law, &ask.rows, study);
+        let is_logarithmic = law.response.scale == scaling::Scale::Log;
+        let options = scaling::FitOptions {
+            delta: is_logarithmic.then_some(settings.huber_delta),
+            bootstrap: settings.bootstrap,
+            level: settings.level,
+            holdout: scaling::Holdout::Runs(settings.holdout_runs),
+            seed: ask.seed,
+            warm: previous
+                .map(|previous| previous.parameters.clone())
+                .filter(|parameters| !parameters.is_empty()),
+            conventions: conventions(&ask.window, law, &measured),
+            ..scaling::FitOptions::default()
+        };
+        let runs = study.run_ids.iter().collect::<BTreeSet<_>>().len();
+        let mut record = match scaling::fit(law, study, &options) {
+            Ok(mut fit) => {
+                if let Some(reason) = measured.mixed() {
+                    fit.warnings.push(reason);
+                    if fit.verdict == scaling::FitVerdict::Usable {
+                        fit.verdict = scaling::FitVerdict::Weak;
+                    }
+                }
+                let json = serde_json::to_string(&fit).map_err(|error| error.to_string())?;
+                let digest = Sha256::digest(format!("{}\n{json}", ask.ask_id));
+                fit.fit_id = cairn_avro::hex::text(&digest[..16]);
+                record::of(&fit)?
+            }
+            // Too few runs, or none: no error of ours, but the answer that there is no law.
+            Err(error) => {
+                let digest = Sha256::digest(format!("{}\n{sql}", ask.ask_id));
+                ScalingFit {
+                    fit_id: cairn_avro::hex::text(&digest[..16]),
+                    verdict: FitVerdict::Refused,
+                    reasons: vec![error.to_string(), error.remedy()],
+                    n_rows: study.len() as i32,
+                    n_runs: runs as i32,
+                    ..ScalingFit::default()
                 }
             }
-            record(&fit)?
+        };
+        record.tenant.clone_from(&ask.tenant);
+        record.cohort.clone_from(&ask.cohort);
+        record.cohort_version = ask.cohort_version;
+        record.law.clone_from(&law.name);
+        record.convention = measured.convention(&ask.window, law);
+        record.seed = i64::try_from(ask.seed).unwrap_or(i64::MAX);
+        sql.clone_into(&mut record.window);
+        record.window_name.clone_from(&ask.window.name);
+        ask.window.over.kind().clone_into(&mut record.window_kind);
+        record.window_start = bounds.map(|bounds| bounds.start);
+        record.window_end = bounds.map(|bounds| bounds.end);
+        record.asked_time_ms = Some(ask.asked_ms);
+        record.data_digest = digest(window);
+        record.cut = ask
+            .cut
+            .iter()
+            .map(|place| Offset {
+                topic: place.topic.clone(),
+                partition: place.partition,
+                offset: place.offset,
+            })
+            .collect();
+        if let Some(previous) = previous {
+            fresh::predict(
+                &mut record,
+                window,
+                previous,
+                &ask.fresh,
+                &settings.rules.standing,
+            );
         }
-        // Too few runs, or none: no error of ours, but the answer that there is no law.
-        Err(error) => ScalingFit {
-            verdict: FitVerdict::Refused,
-            reasons: vec![error.to_string()],
-            n_rows: observations.len() as i32,
-            n_runs: observations.len() as i32,
-            ..ScalingFit::default()
-        },
+        Ok(record)
+    }
+}
+
+/// Equal for equal rows.
+fn digest(window: &Window) -> String {
+    let study = &window.study;
+    let mut hash = Sha256::new();
+    for texts in [&study.run_ids, &study.groups] {
+        for text in texts {
+            hash.update(text.len().to_le_bytes());
+            hash.update(text);
+        }
+    }
+    let columns = study.columns.values();
+    for values in columns.chain([&study.response, &study.weights]) {
+        for value in values {
+            hash.update(value.to_bits().to_le_bytes());
+        }
+    }
+    cairn_avro::hex::text(&hash.finalize())
+}
+
+/// How each column counts, by its name.
+fn conventions(
+    window: &WindowRule,
+    law: &scaling::Law,
+    measured: &Measured,
+) -> BTreeMap<String, String> {
+    let usual = |name: &str| {
+        let words = match name {
+            "n" => "model.parameters_total (embeddings included)",
+            "d" => "tokens seen",
+            name => name,
+        };
+        words.to_owned()
     };
-    record.tenant.clone_from(&ask.tenant);
-    record.cohort.clone_from(&ask.cohort);
-    record.law = LAW.to_owned();
-    record.convention = format!("{CONVENTION}, {}", measured.words());
-    record.seed = i64::try_from(ask.seed).unwrap_or(i64::MAX);
-    record.window.clone_from(&ask.sql);
-    record.cut = ask
-        .cut
-        .iter()
-        .map(|place| Offset {
-            topic: place.topic.clone(),
-            partition: place.partition,
-            offset: place.offset,
+    let names = law.columns.iter().map(|column| &column.name);
+    names
+        .chain([&law.response.name])
+        .map(|name| {
+            let mut words = match window.columns.get(name) {
+                Some(sql) => sql.clone(),
+                None => usual(name),
+            };
+            if *name == law.response.name && measured.runs() > 0 {
+                words = format!("{words} ({})", measured.words());
+            }
+            (name.clone(), words)
         })
-        .collect();
-    let digest = Sha256::digest(format!("{}\n{}", ask.ask_id, record.fit_json));
-    record.fit_id = cairn_avro::hex::text(&digest[..16]);
-    serde_json::to_string(&record).map_err(|error| error.to_string())
+        .collect()
 }
 
 /// On which text the losses of a fit were measured, runs of each kind.
@@ -81,19 +221,43 @@ struct Measured {
 }
 
 impl Measured {
-    fn of(rows: &[ExperimentRow], observations: &[scaling::Observation]) -> Self {
+    /// Counted where the response is the loss of a run's end; nothing is known of other responses.
+    fn of(
+        window: &WindowRule,
+        law: &scaling::Law,
+        rows: &[ExperimentRow],
+        study: &scaling::Table,
+    ) -> Self {
+        let response = window.columns.get(&law.response.name);
+        let is_loss = response.is_none_or(|sql| sql == "loss");
         let kinds: BTreeMap<&str, LossKind> = rows
             .iter()
+            .filter(|_| is_loss)
             .filter_map(|row| Some((row.run_id.as_str(), window_query::final_loss(row)?.1)))
             .collect();
         let count = |wanted| {
-            let runs = observations.iter().map(|one| one.run_id.as_str());
+            let runs = study.run_ids.iter().map(String::as_str);
             runs.filter(|run| kinds.get(run) == Some(&wanted)).count()
         };
         Self {
             validation: count(LossKind::Validation),
             training: count(LossKind::Training),
         }
+    }
+
+    fn runs(&self) -> usize {
+        self.validation + self.training
+    }
+
+    /// In one line, as the record has it.
+    fn convention(&self, window: &WindowRule, law: &scaling::Law) -> String {
+        if window.columns.is_empty() {
+            return format!("{CONVENTION}, {}", self.words());
+        }
+        let said = conventions(window, law, self).into_iter();
+        said.map(|(name, words)| format!("{name}: {words}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn words(&self) -> String {
@@ -118,177 +282,5 @@ impl Measured {
     }
 }
 
-fn record(fit: &scaling::HoffmannFit) -> Result<ScalingFit, String> {
-    let parameters = fit
-        .parameters
-        .iter()
-        .map(|(name, estimate)| FitParameter {
-            name: name.clone(),
-            unit: unit(name).to_owned(),
-            value: finite(estimate.value),
-            standard_error: estimate.standard_error.and_then(finite),
-            low: finite(estimate.low),
-            high: finite(estimate.high),
-            level: Some(estimate.level),
-            identified: match estimate.identified {
-                scaling::Identified::Yes => Identified::Yes,
-                scaling::Identified::Weakly => Identified::Weakly,
-                scaling::Identified::No => Identified::No,
-            },
-            range_low: finite(estimate.range.low),
-            range_high: finite(estimate.range.high),
-        })
-        .collect();
-    let certificate = &fit.certificate;
-    Ok(ScalingFit {
-        verdict: match fit.verdict {
-            scaling::FitVerdict::Usable => FitVerdict::Usable,
-            scaling::FitVerdict::Weak => FitVerdict::Weak,
-            scaling::FitVerdict::Refused => FitVerdict::Refused,
-        },
-        reasons: fit.reasons.clone(),
-        parameters,
-        objective_kind: fit.objective.kind.clone(),
-        objective_delta: Some(fit.objective.delta),
-        objective_value: finite(fit.objective.value),
-        certificate: Certificate {
-            converged: certificate.converged,
-            gradient_norm: finite(certificate.gradient_norm),
-            condition: certificate.condition.and_then(finite),
-            basins: certificate
-                .basins
-                .iter()
-                .map(|basin| Basin {
-                    objective: basin.objective,
-                    hits: basin.hits as i32,
-                })
-                .collect(),
-            at_bounds: certificate.at_bounds.clone(),
-            starts: certificate.starts as i32,
-            failed_starts: certificate.failed_starts as i32,
-        },
-        bootstrap_requested: fit.bootstrap.requested as i32,
-        bootstrap_converged: fit.bootstrap.converged as i32,
-        residual_max_relative: finite(fit.residuals.max_abs_relative),
-        residual_rms_relative: finite(fit.residuals.rms_relative),
-        backtest: fit
-            .backtest
-            .points
-            .iter()
-            .map(|point| BacktestPoint {
-                run_id: point.run_id.clone(),
-                n: point.parameters,
-                d: point.tokens,
-                observed: point.observed,
-                predicted: point.predicted,
-                low: point.low,
-                high: point.high,
-                level: point.level,
-                inside: point.inside,
-            })
-            .collect(),
-        n_rows: fit.n_rows as i32,
-        n_runs: fit.n_runs as i32,
-        fit_json: serde_json::to_string(fit).map_err(|error| error.to_string())?,
-        ..ScalingFit::default()
-    })
-}
-
-fn unit(parameter: &str) -> &'static str {
-    match parameter {
-        "e" => "nats per token",
-        "a" => "nats per token at n = 1",
-        "b" => "nats per token at d = 1",
-        _ => "1",
-    }
-}
-
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use cairn_avro::record::{ModelConfig, RunStatus};
-    use cairn_operators::refit::window_sql;
-
-    /// A grid on an exact law, each run's loss measured as `kind` says for its number.
-    fn fitted(kind: impl Fn(usize) -> LossKind) -> ScalingFit {
-        let sizes = [1e6, 2e6, 4e6, 8e6, 16e6];
-        let tokens = [20e6, 50e6, 120e6, 300e6, 800e6];
-        let cells = sizes
-            .iter()
-            .flat_map(|n| tokens.iter().map(move |d| (*n, *d)));
-        let rows: Vec<ExperimentRow> = cells
-            .enumerate()
-            .map(|(number, (n, d))| {
-                let loss = 1.7 + 400.0 / f64::powf(n, 0.34) + 410.0 / f64::powf(d, 0.28);
-                let is_validation = kind(number) == LossKind::Validation;
-                ExperimentRow {
-                    tenant: "default".to_owned(),
-                    run_id: format!("run-{number:02}"),
-                    status: RunStatus::Finished,
-                    steps: Some(1_000),
-                    tokens: Some(d as i64),
-                    loss_last: Some(loss),
-                    validation_loss_last: Some(loss),
-                    validation_loss_step: Some(if is_validation { 1_000 } else { 10 }),
-                    model: ModelConfig {
-                        parameters_total: Some(n),
-                        ..ModelConfig::default()
-                    },
-                    ..ExperimentRow::default()
-                }
-            })
-            .collect();
-        let ask = Ask {
-            ask_id: "one".to_owned(),
-            kind: "fit",
-            tenant: "default".to_owned(),
-            cohort: "all".to_owned(),
-            sql: window_sql("true"),
-            rows,
-            cut: Vec::new(),
-            seed: 7,
-        };
-        let settings = RefitConfig {
-            bootstrap: 20,
-            ..RefitConfig::default()
-        };
-        let body = fit(&ask, &settings).expect("a fit");
-        serde_json::from_str(&body).expect("a record")
-    }
-
-    #[test]
-    fn a_fit_says_which_loss_it_is_of_and_is_weak_where_they_are_mixed() {
-        let pure = fitted(|_| LossKind::Validation);
-        assert!(
-            pure.convention.ends_with(", validation"),
-            "{}",
-            pure.convention
-        );
-        assert_eq!(pure.verdict, FitVerdict::Usable, "{:?}", pure.reasons);
-        let training = fitted(|_| LossKind::Training);
-        assert!(training.convention.ends_with(", training"));
-        assert_eq!(
-            training.verdict,
-            FitVerdict::Usable,
-            "{:?}",
-            training.reasons
-        );
-
-        let mixed = fitted(|number| match number % 5 {
-            0 => LossKind::Training,
-            _ => LossKind::Validation,
-        });
-        assert_eq!(mixed.verdict, FitVerdict::Weak, "{:?}", mixed.reasons);
-        let expected = "validation in 20 runs and training in 5";
-        assert!(
-            mixed.reasons.iter().any(|reason| reason.contains(expected)),
-            "{:?}",
-            mixed.reasons
-        );
-        assert!(mixed.convention.ends_with(expected), "{}", mixed.convention);
-    }
-}
+mod tests;

@@ -4,10 +4,13 @@
 
 use crate::runtime::member::Counts;
 use cairn_operators::redact::Tally;
+use cairn_operators::refit;
 use prometheus::{
     Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// A metric: name, kind, labels, meaning.
@@ -169,6 +172,48 @@ pub const METRICS: &[Definition] = &[
         meaning: "Time of one piece of long work.",
     },
     Definition {
+        name: "cairn_asks_pending",
+        kind: "gauge",
+        labels: &["operator"],
+        meaning: "Asks for long work that have no answer yet.",
+    },
+    Definition {
+        name: "cairn_refit_seconds",
+        kind: "histogram",
+        labels: &["cohort"],
+        meaning: "Time of one refit: query, fit, bootstrap, back-test. Cohorts beyond the first 50 that a process meets are `other`.",
+    },
+    Definition {
+        name: "cairn_fits_total",
+        kind: "counter",
+        labels: &["cohort", "verdict"],
+        meaning: "Fits published, by what they are good for.",
+    },
+    Definition {
+        name: "cairn_fit_residual_rms_ratio",
+        kind: "gauge",
+        labels: &["tenant", "cohort", "law"],
+        meaning: "Root mean square of the relative residuals of the newest fit.",
+    },
+    Definition {
+        name: "cairn_fit_age_seconds",
+        kind: "gauge",
+        labels: &["tenant", "cohort", "law"],
+        meaning: "Since the newest record that the newest fit could see was appended.",
+    },
+    Definition {
+        name: "cairn_fit_waiting_seconds",
+        kind: "gauge",
+        labels: &["tenant", "cohort", "law"],
+        meaning: "Since rows have changed that no fit knows; 0 where the newest knows all. A stale fit is one that waits long.",
+    },
+    Definition {
+        name: "cairn_fit_standing",
+        kind: "gauge",
+        labels: &["tenant", "cohort", "law"],
+        meaning: "The newest fit beside the last one in good order: 0 fine, 1 degraded, 2 the law is broken.",
+    },
+    Definition {
         name: "cairn_registry_rows_total",
         kind: "counter",
         labels: &[],
@@ -215,14 +260,28 @@ const SECONDS: &[f64] = &[
 enum Metric {
     Counter(IntCounterVec),
     Gauge(IntGaugeVec),
-    Seconds(GaugeVec),
+    /// A gauge that is no whole number.
+    Fraction(GaugeVec),
     Histogram(HistogramVec),
 }
+
+/// Whether a gauge counts in parts.
+fn is_fractional(name: &str) -> bool {
+    name.contains("_seconds") || name.ends_with("_ratio")
+}
+
+/// Most cohorts with labels of their own.
+const COHORTS_MAX: usize = 50;
+
+/// The label of all further ones.
+const OTHER: &str = "other";
 
 /// All metrics of a process.
 pub struct Metrics {
     registry: Registry,
     metrics: Vec<(&'static str, Metric)>,
+    /// Cohorts that have labels of their own: users make cohorts, and Prometheus keeps every label for ever.
+    cohorts: Mutex<BTreeSet<String>>,
 }
 
 impl Default for Metrics {
@@ -244,8 +303,8 @@ impl Metrics {
                     "counter" => {
                         IntCounterVec::new(options, definition.labels).map(Metric::Counter)
                     }
-                    "gauge" if definition.name.contains("_seconds") => {
-                        GaugeVec::new(options, definition.labels).map(Metric::Seconds)
+                    "gauge" if is_fractional(definition.name) => {
+                        GaugeVec::new(options, definition.labels).map(Metric::Fraction)
                     }
                     "gauge" => IntGaugeVec::new(options, definition.labels).map(Metric::Gauge),
                     _ => HistogramVec::new(
@@ -258,14 +317,32 @@ impl Metrics {
                 let registered = match &metric {
                     Metric::Counter(m) => registry.register(Box::new(m.clone())),
                     Metric::Gauge(m) => registry.register(Box::new(m.clone())),
-                    Metric::Seconds(m) => registry.register(Box::new(m.clone())),
+                    Metric::Fraction(m) => registry.register(Box::new(m.clone())),
                     Metric::Histogram(m) => registry.register(Box::new(m.clone())),
                 };
                 registered.expect("names are unique, a test reads them");
                 (definition.name, metric)
             })
             .collect();
-        Self { registry, metrics }
+        Self {
+            registry,
+            metrics,
+            cohorts: Mutex::default(),
+        }
+    }
+
+    /// The label of a cohort.
+    fn cohort<'a>(&self, cohort: &'a str) -> &'a str {
+        let Ok(mut known) = self.cohorts.lock() else {
+            return OTHER;
+        };
+        if !known.contains(cohort) {
+            if known.len() >= COHORTS_MAX {
+                return OTHER;
+            }
+            known.insert(cohort.to_owned());
+        }
+        cohort
     }
 
     fn find(&self, name: &str) -> Option<&Metric> {
@@ -284,7 +361,7 @@ impl Metrics {
     fn set(&self, name: &str, labels: &[&str], value: f64) {
         match self.find(name) {
             Some(Metric::Gauge(metric)) => metric.with_label_values(labels).set(value as i64),
-            Some(Metric::Seconds(metric)) => metric.with_label_values(labels).set(value),
+            Some(Metric::Fraction(metric)) => metric.with_label_values(labels).set(value),
             _ => {}
         }
     }
@@ -406,9 +483,61 @@ impl Metrics {
         self.add("cairn_schema_errors_total", &[topic], 1);
     }
 
-    /// Long work was done.
-    pub fn asked(&self, kind: &str, took: Duration) {
+    /// Long work was done; refits by their cohort besides.
+    pub fn asked(&self, kind: &str, cohort: &str, took: Duration) {
         self.observe("cairn_ask_seconds", &[kind], took.as_secs_f64());
+        if kind == "fit" {
+            let cohort = self.cohort(cohort);
+            self.observe("cairn_refit_seconds", &[cohort], took.as_secs_f64());
+        }
+    }
+
+    /// A fit was published.
+    pub fn fitted(&self, cohort: &str, verdict: &str) {
+        self.add("cairn_fits_total", &[self.cohort(cohort), verdict], 1);
+    }
+
+    /// How the fits of all tasks of a kind are.
+    pub fn fits(&self, operator: &str, health: &refit::Health) {
+        self.set("cairn_asks_pending", &[operator], health.asks as f64);
+        for name in [
+            "cairn_fit_residual_rms_ratio",
+            "cairn_fit_age_seconds",
+            "cairn_fit_waiting_seconds",
+            "cairn_fit_standing",
+        ] {
+            self.reset(name);
+        }
+        for fit in &health.fits {
+            let cohort = self.cohort(&fit.cohort);
+            if cohort == OTHER {
+                continue;
+            }
+            let labels = [&*fit.tenant, cohort, &*fit.law];
+            if let Some(rms) = fit.residual_rms {
+                self.set("cairn_fit_residual_rms_ratio", &labels, rms);
+            }
+            if let Some(age_ms) = fit.age_ms {
+                self.set("cairn_fit_age_seconds", &labels, age_ms as f64 / 1000.0);
+            }
+            let waiting_s = fit.waiting_ms as f64 / 1000.0;
+            self.set("cairn_fit_waiting_seconds", &labels, waiting_s);
+            let standing = match fit.standing {
+                refit::Standing::Fine => 0.0,
+                refit::Standing::Degraded => 1.0,
+                refit::Standing::Broken => 2.0,
+            };
+            self.set("cairn_fit_standing", &labels, standing);
+        }
+    }
+
+    /// Forgets the labels of a gauge: what is gone is not told any more.
+    fn reset(&self, name: &str) {
+        match self.find(name) {
+            Some(Metric::Gauge(metric)) => metric.reset(),
+            Some(Metric::Fraction(metric)) => metric.reset(),
+            _ => {}
+        }
     }
 
     /// The registry's tables were brought up to the log.

@@ -4,7 +4,7 @@
 //! same order (DESIGN §3.6). Memory is bounded.
 
 use cairn_avro::record::ExperimentRow;
-use cairn_scaling::Observation;
+use cairn_scaling::{Law, Table};
 use datafusion::arrow::array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray,
     StringBuilder,
@@ -54,81 +54,21 @@ pub fn final_loss(row: &ExperimentRow) -> Option<(f64, LossKind)> {
     }
 }
 
-/// Rows of a window: columns `run_id, n, d, loss, weight`.
-///
-/// # Errors
-/// What is wrong with the SQL, or that the query needs more memory than it may have.
-pub fn observations(
-    rows: &[ExperimentRow],
-    sql: &str,
-    memory_bytes_max: usize,
-) -> Result<Vec<Observation>, String> {
-    let batches = query(table(rows)?, sql, memory_bytes_max)?;
-    let mut found = Vec::new();
-    for batch in batches {
-        let text = |name: &str| -> Result<ArrayRef, String> {
-            let column = batch
-                .column_by_name(name)
-                .ok_or_else(|| format!("the window's SQL selects no column {name}"))?;
-            datafusion::arrow::compute::cast(column, &DataType::Utf8)
-                .map_err(|error| format!("column {name}: {error}"))
-        };
-        let number = |name: &str| -> Result<ArrayRef, String> {
-            let column = batch
-                .column_by_name(name)
-                .ok_or_else(|| format!("the window's SQL selects no column {name}"))?;
-            datafusion::arrow::compute::cast(column, &DataType::Float64)
-                .map_err(|error| format!("column {name}: {error}"))
-        };
-        let (run_ids, n, d, loss, weight) = (
-            text("run_id")?,
-            number("n")?,
-            number("d")?,
-            number("loss")?,
-            number("weight")?,
-        );
-        let run_ids = run_ids
-            .as_any()
-            .downcast_ref::<StringArray>()
-            .ok_or("run_id is no text")?;
-        let floats = |column: &ArrayRef| {
-            column
-                .as_any()
-                .downcast_ref::<Float64Array>()
-                .cloned()
-                .ok_or("not a number")
-        };
-        let (n, d, loss, weight) = (floats(&n)?, floats(&d)?, floats(&loss)?, floats(&weight)?);
-        for row in 0..batch.num_rows() {
-            if n.is_null(row) || d.is_null(row) || loss.is_null(row) {
-                continue;
-            }
-            found.push(Observation {
-                run_id: run_ids.value(row).to_owned(),
-                parameters: n.value(row),
-                tokens: d.value(row),
-                loss: loss.value(row),
-                weight: if weight.is_null(row) {
-                    1.0
-                } else {
-                    weight.value(row)
-                },
-            });
-        }
-    }
-    Ok(found)
+/// The rows of an ask, to be asked of once or more.
+pub struct Rows {
+    session: SessionContext,
+    runtime: tokio::runtime::Runtime,
 }
 
-/// Runs SQL over one table, `rows`.
-fn query(
-    table: RecordBatch,
-    sql: &str,
-    memory_bytes_max: usize,
-) -> Result<Vec<RecordBatch>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime.block_on(async {
+impl Rows {
+    /// One table, `rows`. Queries together use no more memory than this.
+    ///
+    /// # Errors
+    /// Why there is no session.
+    pub fn new(rows: &[ExperimentRow], memory_bytes_max: usize) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| error.to_string())?;
         let environment = RuntimeEnvBuilder::new()
             .with_memory_limit(memory_bytes_max, 1.0)
             .build_arc()
@@ -138,17 +78,117 @@ fn query(
             environment,
         );
         session
-            .register_batch("rows", table)
+            .register_batch("rows", table(rows)?)
             .map_err(|error| error.to_string())?;
-        let frame = session
-            .sql(sql)
-            .await
-            .map_err(|error| format!("the window's SQL: {error}"))?;
-        frame
-            .collect()
-            .await
-            .map_err(|error| format!("the window's SQL: {error}"))
-    })
+        Ok(Self { session, runtime })
+    }
+
+    /// What the SQL chooses.
+    fn batches(&self, sql: &str) -> Result<Vec<RecordBatch>, String> {
+        self.runtime.block_on(async {
+            let frame = self
+                .session
+                .sql(sql)
+                .await
+                .map_err(|error| format!("the window's SQL: {error}"))?;
+            frame
+                .collect()
+                .await
+                .map_err(|error| format!("the window's SQL: {error}"))
+        })
+    }
+
+    /// The places of a window's rows, ascending: see [`cairn_operators::refit::places_sql`].
+    ///
+    /// # Errors
+    /// What is wrong with the SQL, or that the query needs more memory than it may have.
+    pub fn places(&self, sql: &str) -> Result<Vec<i64>, String> {
+        let mut found = Vec::new();
+        for batch in self.batches(sql)? {
+            let places = cast::<Int64Array>(&batch, "place", &DataType::Int64)?;
+            found.extend(places.iter().flatten());
+        }
+        Ok(found)
+    }
+
+    /// A window's rows for this law: columns `run_id`, those of the law, its response, and `weight` and `group` where they are
+    /// chosen. A row that lacks a number is none.
+    ///
+    /// # Errors
+    /// What is wrong with the SQL, or that the query needs more memory than it may have.
+    pub fn window(&self, sql: &str, law: &Law) -> Result<Window, String> {
+        let mut found = Window::default();
+        let names: Vec<&str> = law.columns.iter().map(|column| &*column.name).collect();
+        let study = &mut found.study;
+        for name in &names {
+            study.columns.entry((*name).to_owned()).or_default();
+        }
+        for batch in self.batches(sql)? {
+            let run_ids = cast::<StringArray>(&batch, "run_id", &DataType::Utf8)?;
+            let number = |name: &str| cast::<Float64Array>(&batch, name, &DataType::Float64);
+            let response = number(&law.response.name)?;
+            let columns = names
+                .iter()
+                .map(|name| number(name))
+                .collect::<Result<Vec<_>, _>>()?;
+            let has = |name: &str| batch.column_by_name(name).is_some();
+            let weights = has("weight").then(|| number("weight")).transpose()?;
+            let groups = has("group")
+                .then(|| cast::<StringArray>(&batch, "group", &DataType::Utf8))
+                .transpose()?;
+            let places = has("place")
+                .then(|| cast::<Int64Array>(&batch, "place", &DataType::Int64))
+                .transpose()?;
+            for row in 0..batch.num_rows() {
+                if response.is_null(row) || columns.iter().any(|column| column.is_null(row)) {
+                    continue;
+                }
+                study.run_ids.push(run_ids.value(row).to_owned());
+                study.response.push(response.value(row));
+                for (name, column) in names.iter().zip(&columns) {
+                    if let Some(values) = study.columns.get_mut(*name) {
+                        values.push(column.value(row));
+                    }
+                }
+                let weight = weights.as_ref().filter(|weights| weights.is_valid(row));
+                study
+                    .weights
+                    .push(weight.map_or(1.0, |weights| weights.value(row)));
+                if let Some(groups) = &groups {
+                    let group = groups.is_valid(row).then(|| groups.value(row));
+                    study.groups.push(group.unwrap_or_default().to_owned());
+                }
+                if let Some(places) = &places {
+                    found.places.push(places.value(row));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The rows of one window.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    /// The rows as a fit takes them, in order of run id.
+    pub study: Table,
+    /// Place of each row where the window moves; else empty.
+    pub places: Vec<i64>,
+}
+
+/// A column of a batch as another type.
+fn cast<T: Array + Clone + 'static>(
+    batch: &RecordBatch,
+    name: &str,
+    kind: &DataType,
+) -> Result<T, String> {
+    let column = batch
+        .column_by_name(name)
+        .ok_or_else(|| format!("the window's SQL selects no column {name}"))?;
+    let column = datafusion::arrow::compute::cast(column, kind)
+        .map_err(|error| format!("column {name}: {error}"))?;
+    let column = column.as_any().downcast_ref::<T>().cloned();
+    column.ok_or_else(|| format!("column {name} is no {kind}"))
 }
 
 /// The columns that a window's SQL may name.
@@ -293,93 +333,4 @@ fn word(value: &impl serde::Serialize) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use cairn_avro::record::{ModelConfig, RunStatus};
-    use cairn_operators::refit::window_sql;
-
-    fn row(run_id: &str, status: RunStatus, tags: &[&str]) -> ExperimentRow {
-        ExperimentRow {
-            tenant: "default".to_owned(),
-            run_id: run_id.to_owned(),
-            status,
-            tokens: Some(1000),
-            steps: Some(1000),
-            loss_last: Some(3.0),
-            validation_loss_last: Some(2.5),
-            validation_loss_step: Some(1000),
-            model: ModelConfig {
-                parameters_total: Some(100.0),
-                ..ModelConfig::default()
-            },
-            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            ..ExperimentRow::default()
-        }
-    }
-
-    #[test]
-    fn a_window_chooses_finished_runs_of_its_cohort_in_order() {
-        let rows = [
-            row("b", RunStatus::Finished, &["grid"]),
-            row("a", RunStatus::Finished, &["grid", "x"]),
-            row("c", RunStatus::Running, &["grid"]),
-            row("d", RunStatus::Finished, &["jump"]),
-        ];
-        let found = observations(&rows, &window_sql("array_has(tags, 'grid')"), 1 << 26)
-            .expect("valid SQL");
-        let names: Vec<&str> = found.iter().map(|o| o.run_id.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(
-            (found[0].parameters, found[0].tokens, found[0].loss),
-            (100.0, 1000.0, 2.5)
-        );
-    }
-
-    /// D counts the tokens of the whole run: a loss from its middle does not belong to it.
-    #[test]
-    fn a_validation_counts_where_it_is_of_the_end() {
-        let of = |validation_loss_step, loss_last| {
-            final_loss(&ExperimentRow {
-                validation_loss_step,
-                loss_last,
-                ..row("a", RunStatus::Finished, &[])
-            })
-        };
-        let (validation, training) = (LossKind::Validation, LossKind::Training);
-        assert_eq!(of(Some(1000), Some(3.0)), Some((2.5, validation)));
-        assert_eq!(of(Some(990), Some(3.0)), Some((2.5, validation)));
-        assert_eq!(of(Some(989), Some(3.0)), Some((3.0, training)));
-        assert_eq!(of(Some(500), Some(3.0)), Some((3.0, training)));
-        assert_eq!(of(None, Some(3.0)), Some((3.0, training)));
-        assert_eq!(of(Some(500), None), None);
-        let early = ExperimentRow {
-            validation_loss_step: Some(500),
-            ..row("a", RunStatus::Finished, &[])
-        };
-        let found = observations(&[early], &window_sql("loss_kind = 'training'"), 1 << 26);
-        let found = found.expect("valid SQL");
-        assert_eq!((found.len(), found[0].loss), (1, 3.0));
-    }
-
-    #[test]
-    fn sql_that_does_not_run_says_why() {
-        let error =
-            observations(&[], &window_sql("colour = 'red'"), 1 << 26).expect_err("no such column");
-        assert!(error.contains("colour"), "{error}");
-    }
-
-    #[test]
-    fn every_column_is_described() {
-        let batch = table(&[]).expect("an empty table");
-        let schema = batch.schema();
-        let names: Vec<&str> = schema
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
-            .collect();
-        assert_eq!(
-            names,
-            COLUMNS.iter().map(|(name, _)| *name).collect::<Vec<_>>()
-        );
-    }
-}
+mod tests;

@@ -139,7 +139,7 @@ pub fn subject(topic: &str) -> String {
 }
 
 /// The JSON Schemas beside the Avro ones: name and text. `telegram` and `board` hold the topics in
-/// JSON, the others the contract's JSON of the records they are named after.
+/// JSON, `scaling_law_fits` what is exported, the others the contract's JSON of the records they are named after.
 pub const JSON_SCHEMAS: &[(&str, &str)] = &[
     ("config", include_str!("../../json/config.json")),
     ("metrics", include_str!("../../json/metrics.json")),
@@ -150,6 +150,10 @@ pub const JSON_SCHEMAS: &[(&str, &str)] = &[
     ),
     ("telegram", include_str!("../../json/telegram.json")),
     ("board", include_str!("../../json/board.json")),
+    (
+        "scaling_law_fits",
+        include_str!("../../json/scaling_law_fits.json"),
+    ),
 ];
 
 /// A JSON Schema by its name.

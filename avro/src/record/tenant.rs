@@ -495,13 +495,66 @@ pub struct ScalingFit {
     /// The whole fit as JSON.
     #[serde(default)]
     pub fit_json: String,
+    /// Window of the configuration that chose among the cohort's rows; empty in fits of before windows.
+    #[serde(default)]
+    pub window_name: String,
+    /// How the window moves: `all`, `tumbling_count`, `sliding_count`, `tumbling_time` or `sliding_time`.
+    #[serde(default)]
+    pub window_kind: String,
+    /// First place (rows, from 0) or time (milliseconds since 1970, UTC) in the window; null where all rows are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_start: Option<i64>,
+    /// First place or time behind the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_end: Option<i64>,
+    /// Version of the saved cohort that chose the rows; null for one of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohort_version: Option<i32>,
+    /// Append time of the newest record that the fit could see (milliseconds since 1970, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_time_ms: Option<i64>,
+    /// SHA-256 of the rows fitted, as hexadecimal digits: equal for equal data.
+    #[serde(default)]
+    pub data_digest: String,
+    /// Runs that the previous fit had not seen and could predict (count).
+    #[serde(default)]
+    pub fresh_runs: i32,
+    /// Those of them outside the previous fit's interval (count).
+    #[serde(default)]
+    pub fresh_outside: i32,
+    /// Predictions of new runs by the previous fit, the farthest off first, at most 20.
+    #[serde(default)]
+    pub fresh: Vec<BacktestPoint>,
+    /// Runs that the fits before them had foretold, since the monitor of the law began (count).
+    #[serde(default)]
+    pub drift_runs: i32,
+    /// Those of them outside the 99 % interval (count).
+    #[serde(default)]
+    pub drift_outside: i32,
+    /// Evidence that the law has broken: a false alarm comes once in as many runs or more; null before any run was foretold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_evidence: Option<f64>,
+    /// Run at which the evidence reached its limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_broken_at: Option<String>,
+    /// State of the monitor as JSON.
+    #[serde(default)]
+    pub drift_json: String,
+    /// Beside the last fit in good order: `fine`, `degraded` or `broken`; empty in fits of before it was judged.
+    #[serde(default)]
+    pub standing: String,
+    /// Why the fit is degraded or the law broken, one sentence each, with the numbers.
+    #[serde(default)]
+    pub troubles: Vec<String>,
 }
 
 wire_record! {
     ScalingFit: tenant cohort law fit_id verdict reasons parameters objective_kind objective_delta
         objective_value certificate bootstrap_requested bootstrap_converged residual_max_relative
         residual_rms_relative backtest convention n_rows n_runs seed cut window previous_fit_id
-        change fit_json
+        change fit_json window_name window_kind window_start window_end cohort_version
+        asked_time_ms data_digest fresh_runs fresh_outside fresh drift_runs drift_outside
+        drift_evidence drift_broken_at drift_json standing troubles
 }
 
 impl Record for ScalingFit {
@@ -637,9 +690,9 @@ wire_record! {
 pub struct BacktestPoint {
     /// The run.
     pub run_id: String,
-    /// Its parameters (count).
+    /// Its parameters (count); 0 where the law has no such column.
     pub n: f64,
-    /// Its tokens (tokens).
+    /// Its tokens (tokens); 0 where the law has no such column.
     pub d: f64,
     /// Its loss (nats per token).
     pub observed: f64,
@@ -653,10 +706,26 @@ pub struct BacktestPoint {
     pub level: f64,
     /// Whether the observation lies in the interval.
     pub inside: bool,
+    /// All columns of the law at that run, in the units of the law.
+    #[serde(default)]
+    pub point: Vec<Coordinate>,
 }
 
 wire_record! {
-    BacktestPoint: run_id n d observed predicted low high level inside
+    BacktestPoint: run_id n d observed predicted low high level inside point
+}
+
+/// One column of a law at a run.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Coordinate {
+    /// Name of the column, as the law has it.
+    pub name: String,
+    /// Its value, in the unit that the law says.
+    pub value: f64,
+}
+
+wire_record! {
+    Coordinate: name value
 }
 
 /// Somebody asks what to run next.

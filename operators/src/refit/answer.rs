@@ -1,6 +1,7 @@
 //! What comes back: the first answer to an ask counts, and becomes a fit that is held against the one before.
 
 use super::Refit;
+use super::standing::{Standing, TrackRecord, Trouble, rank};
 use super::state::LastFit;
 use super::telegram::telegram;
 use crate::operator::{At, Emit, Output, short};
@@ -34,8 +35,8 @@ impl Refit {
             )));
             return;
         }
-        let mut fit: ScalingFit = match serde_json::from_str(&answer.body) {
-            Ok(fit) => fit,
+        let fits = match fits(&answer.body) {
+            Ok(fits) => fits,
             Err(error) => {
                 let fallback = short(&format!(
                     "The answer for cohort {name} cannot be read: {error}"
@@ -52,6 +53,21 @@ impl Refit {
                 return;
             }
         };
+        for fit in fits {
+            self.take(at, answer, &key, &name, fit, emit);
+        }
+    }
+
+    /// One fit: held against the one before it, told where people should know, remembered and published.
+    fn take(
+        &mut self,
+        at: &At<'_>,
+        answer: &Answer,
+        key: &str,
+        name: &str,
+        mut fit: ScalingFit,
+        emit: &mut Emit,
+    ) {
         let fit_key = format!("{key}/{}", fit.law);
         let last = self.fits.get(&fit_key).cloned();
         let values: BTreeMap<String, f64> = fit
@@ -71,11 +87,30 @@ impl Refit {
                 })
                 .collect();
         }
-        if last.as_ref().is_none_or(|last| last.verdict != fit.verdict) {
+        let before = last.as_ref().and_then(|last| last.record.clone());
+        let (record, troubles) = match before.clone() {
+            Some(mut record) => {
+                let troubles = record.take(&fit, &self.rules.standing);
+                (record, troubles)
+            }
+            None => (TrackRecord::begin(&fit), Vec::new()),
+        };
+        fit.standing = record.standing.as_str().to_owned();
+        fit.troubles = troubles.iter().map(Trouble::sentence).collect();
+        let stood = before.unwrap_or_default().standing;
+        let is_worse = |last: &LastFit| rank(fit.verdict) > rank(last.verdict);
+        let fell = stood != Standing::Fine && last.as_ref().is_some_and(is_worse);
+        if record.standing != stood || fell {
+            emit.put(Output::Telegram(
+                self.turn(at, answer, name, &fit, &record, &troubles),
+            ));
+        } else if stood == Standing::Fine
+            && last.as_ref().is_none_or(|last| last.verdict != fit.verdict)
+        {
             emit.put(Output::Telegram(self.report(
                 at,
                 answer,
-                &name,
+                name,
                 &fit,
                 last.as_ref(),
             )));
@@ -86,8 +121,24 @@ impl Refit {
                 fit_id: fit.fit_id.clone(),
                 verdict: fit.verdict,
                 values,
+                fit_json: fit.fit_json.clone(),
+                window_end: fit.window_end,
+                data_digest: fit.data_digest.clone(),
+                asked_ms: fit.asked_time_ms,
+                residual_rms: fit.residual_rms_relative,
+                drift_json: fit.drift_json.clone(),
+                record: Some(record),
             },
         );
         emit.put(Output::Fit(fit));
+    }
+}
+
+/// The fits of an answer: one, or a list of those of several windows, oldest first.
+fn fits(body: &str) -> Result<Vec<ScalingFit>, serde_json::Error> {
+    if body.starts_with('[') {
+        serde_json::from_str(body)
+    } else {
+        serde_json::from_str(body).map(|fit| vec![fit])
     }
 }

@@ -1,27 +1,32 @@
 //! What is asked of the executor: rows pinned at a cut, the SQL that chooses among them, a seed from the inputs.
 
-use super::Refit;
-use super::state::Pending;
-use crate::operator::{Ask, Emit, Output, Place};
+use super::state::{LastFit, Pending};
+use super::window::WindowRule;
+use super::{PLAIN, Refit};
+use crate::operator::{Ask, Emit, Output, Place, Previous};
 use cairn_avro::hex;
-use cairn_avro::record::{ExperimentRow, RunStatus};
+use cairn_avro::record::{ExperimentRow, FitVerdict, RunStatus};
 use sha2::{Digest, Sha256};
 
 impl Refit {
-    pub(super) fn ask(&mut self, key: &str, emit: &mut Emit) {
-        self.dirty.remove(key);
-        let Some((tenant, name)) = key.split_once('/') else {
+    /// Asks for what has waited since then.
+    pub(super) fn ask(&mut self, key: &str, since_ms: i64, fresh: Vec<String>, emit: &mut Emit) {
+        let Some((tenant, subject)) = key.split_once('/') else {
             return;
         };
+        let Some((cohort, window)) = self.window(tenant, subject) else {
+            return;
+        };
+        let saved = self.cohorts.get(&format!("{tenant}/{cohort}"));
         let condition = match (
-            self.cohorts.get(key),
-            self.rules.cohorts.iter().find(|rule| rule.name == name),
+            saved,
+            self.rules.cohorts.iter().find(|rule| rule.name == cohort),
         ) {
-            (Some(cohort), _) => cohort.where_sql.clone(),
-            (None, Some(rule)) => rule.condition.clone(),
+            (Some(cohort), _) => &cohort.where_sql,
+            (None, Some(rule)) => &rule.condition,
             (None, None) => return,
         };
-        let sql = window_sql(&condition);
+        let sql = window.sql(condition);
         let cut: Vec<Place> = self
             .cut
             .iter()
@@ -53,32 +58,74 @@ impl Refit {
                 .try_into()
                 .expect("eight bytes of thirty-two"),
         ) >> 1;
+        let last = self.fits.get(&format!("{key}/{}", window.law.name()));
+        let ask = Ask {
+            ask_id: ask_id.clone(),
+            tenant: tenant.to_owned(),
+            kind: "fit",
+            cohort: subject.to_owned(),
+            cohort_version: saved.map(|cohort| cohort.version),
+            window: window.clone(),
+            sql,
+            cut,
+            asked_ms: self.wall_ms,
+            seed,
+            rows,
+            previous: last.map(previous),
+            fresh: fresh.clone(),
+        };
         self.pending.put(
             key,
             Pending {
-                ask_id: ask_id.clone(),
+                ask_id,
+                since_ms,
+                fresh,
             },
         );
-        emit.put(Output::Ask(Ask {
-            ask_id,
-            tenant: tenant.to_owned(),
-            kind: "fit",
-            cohort: name.to_owned(),
-            sql,
-            cut,
-            seed,
-            rows,
-        }));
+        emit.put(Output::Ask(ask));
+    }
+
+    /// The cohort and the window that a subject names.
+    fn window<'a>(&'a self, tenant: &str, subject: &'a str) -> Option<(&'a str, &'a WindowRule)> {
+        let known = |cohort: &str| {
+            self.cohorts.get(&format!("{tenant}/{cohort}")).is_some()
+                || self.rules.cohorts.iter().any(|rule| rule.name == cohort)
+        };
+        self.rules
+            .windows
+            .iter()
+            .filter_map(|window| {
+                let cohort = if window.name == PLAIN {
+                    subject
+                } else {
+                    subject.strip_suffix(&*window.name)?.strip_suffix('@')?
+                };
+                Some((cohort, window))
+            })
+            .find(|(cohort, window)| window.covers(tenant, cohort) && known(cohort))
     }
 }
 
-/// The SQL that chooses a window of rows: one observation of the law a finished run, validation loss before training loss.
+fn previous(last: &LastFit) -> Previous {
+    let can_predict = last.verdict != FitVerdict::Refused;
+    Previous {
+        fit_id: last.fit_id.clone(),
+        parameters: last.values.clone(),
+        fit_json: if can_predict {
+            last.fit_json.clone()
+        } else {
+            String::new()
+        },
+        window_end: last.window_end,
+        drift_json: last.drift_json.clone(),
+        data_digest: last.data_digest.clone(),
+    }
+}
+
+/// The SQL of the plain window: one observation of Hoffmann's law a finished run, validation loss before training loss.
 #[must_use]
 pub fn window_sql(condition: &str) -> String {
-    format!(
-        "SELECT run_id, parameters AS n, tokens AS d, loss, weight FROM rows \
-         WHERE status = 'finished' AND parameters > 0 AND tokens > 0 AND loss > 0 AND ({condition}) ORDER BY run_id"
-    )
+    WindowRule::default().sql(condition)
 }
 
 /// The parts of a row that a fit can see: a change elsewhere asks for nothing.
@@ -93,6 +140,13 @@ pub(super) fn relevant(row: &ExperimentRow) -> Option<impl PartialEq + use<>> {
             row.loss_last.map(f64::to_bits),
             row.validation_loss_last.map(f64::to_bits),
             row.tags.clone(),
+            // What windows may ask of besides.
+            (
+                row.training.clone(),
+                row.context_length_tokens,
+                row.curriculum,
+                row.derived.flops.map(f64::to_bits),
+            ),
         )
     })
 }

@@ -4,15 +4,26 @@
 //! been quiet for a while (append time, by ticks) emits an *ask* that carries the pinned rows, their cut and a seed. An
 //! executor beside the loop computes a pure function of it; the answer comes back on `answers`, and the first one counts
 //! (DESIGN §3.7). What is under way when a task moves is asked again by its next owner.
+//!
+//! What is fitted is a *subject*: a cohort, or `cohort@window` where a window moves over it. An ask carries the last fit of
+//! its subject, so that the next one starts there and can be held against it.
 
 mod answer;
 mod ask;
+mod health;
 mod rules;
+mod standing;
 mod state;
 mod telegram;
+mod window;
 
 pub use ask::window_sql;
+pub use health::{FitHealth, Health};
 pub use rules::{CohortRule, RefitRules};
+pub use standing::{Standing, StandingRules};
+pub use window::{
+    Bounds, INSTANCES_MAX, LawRule, Over, PLAIN, WindowRule, instance_sql, places_sql,
+};
 
 use crate::operator::{At, Emit};
 use crate::tables::Table;
@@ -20,7 +31,7 @@ use ask::relevant;
 use cairn_avro::record::{Answer, Cohort, ExperimentRow};
 use state::{Dirty, LastFit, Pending};
 
-/// The only law of this release.
+/// The law of the plain window unless told otherwise.
 pub const LAW: &str = "hoffmann";
 
 /// What one record of the tenant family says to this core.
@@ -69,6 +80,9 @@ pub struct Refit {
 /// The only key of the table `clock`.
 const WALL_MS: &str = "wall_ms";
 
+/// Most new runs remembered for the next ask: enough to see whether a law holds.
+const FRESH_MAX: usize = 200;
+
 impl Refit {
     /// A core with these rules and no rows.
     #[must_use]
@@ -110,10 +124,19 @@ impl Refit {
 
     /// Asks again for what a predecessor left under way; called once after a restore.
     pub fn resume(&mut self, emit: &mut Emit) {
-        let again: Vec<String> = self.pending.iter().map(|(key, _)| key.to_owned()).collect();
-        for key in again {
+        let again: Vec<(String, Pending)> = self
+            .pending
+            .iter()
+            .map(|(key, pending)| (key.to_owned(), pending.clone()))
+            .collect();
+        for (key, pending) in again {
+            // What changed meanwhile is asked for with it.
+            let dirty = self.dirty.get(&key).cloned();
+            self.dirty.remove(&key);
             self.pending.remove(&key);
-            self.ask(&key, emit);
+            let mut fresh = pending.fresh;
+            fresh.extend(dirty.into_iter().flat_map(|dirty| dirty.fresh));
+            self.ask(&key, pending.since_ms, fresh, emit);
         }
     }
 
@@ -146,34 +169,54 @@ impl Refit {
             None => self.rows.remove(key),
         }
         if before != after {
-            let tenant = key.split('/').next().unwrap_or_default().to_owned();
-            for name in self.names(&tenant) {
-                self.touch(&format!("{tenant}/{name}"));
+            let (tenant, run_id) = key.split_once('/').unwrap_or_default();
+            let fresh = (before.is_none() && after.is_some()).then_some(run_id);
+            for cohort in self.names(tenant) {
+                self.touch(tenant, &cohort, fresh);
             }
         }
     }
 
     fn cohort(&mut self, key: &str, cohort: Option<Cohort>) {
+        let (tenant, name) = key.split_once('/').unwrap_or_default();
         match cohort {
             Some(cohort) => {
                 self.cohorts.put(key, cohort);
-                self.touch(key);
+                self.touch(tenant, name, None);
             }
             None => {
                 self.cohorts.remove(key);
-                self.dirty.remove(key);
+                for subject in self.subjects(tenant, name) {
+                    self.dirty.remove(&format!("{tenant}/{subject}"));
+                }
             }
         }
     }
 
-    fn touch(&mut self, key: &str) {
+    /// The rows of a cohort are not any more those of its fits.
+    fn touch(&mut self, tenant: &str, cohort: &str, fresh: Option<&str>) {
         let wall_ms = self.wall_ms;
-        self.dirty
-            .entry(key, || Dirty {
+        for subject in self.subjects(tenant, cohort) {
+            let dirty = self.dirty.entry(&format!("{tenant}/{subject}"), || Dirty {
                 since_ms: wall_ms,
                 last_ms: wall_ms,
-            })
-            .last_ms = wall_ms;
+                fresh: Vec::new(),
+            });
+            dirty.last_ms = wall_ms;
+            dirty.fresh.extend(fresh.map(str::to_owned));
+            let beyond = dirty.fresh.len().saturating_sub(FRESH_MAX);
+            dirty.fresh.drain(..beyond);
+        }
+    }
+
+    /// What is fitted of a cohort.
+    fn subjects(&self, tenant: &str, cohort: &str) -> Vec<String> {
+        self.rules
+            .windows
+            .iter()
+            .filter(|window| window.covers(tenant, cohort))
+            .map(|window| window.subject(cohort))
+            .collect()
     }
 
     fn names(&self, tenant: &str) -> Vec<String> {
@@ -205,7 +248,11 @@ impl Refit {
             .map(|(key, _)| key.to_owned())
             .collect();
         for key in due {
-            self.ask(&key, emit);
+            let dirty = self.dirty.get(&key).cloned();
+            self.dirty.remove(&key);
+            if let Some(dirty) = dirty {
+                self.ask(&key, dirty.since_ms, dirty.fresh, emit);
+            }
         }
     }
 }

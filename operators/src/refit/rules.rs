@@ -1,8 +1,10 @@
 //! How and when laws are refitted: the section `refit` of the configuration.
 
+use super::standing::StandingRules;
+use super::window::WindowRule;
 use serde::{Deserialize, Serialize};
 
-/// A window over the rows: which of them a law is fitted to.
+/// A cohort: which rows belong together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CohortRule {
@@ -19,6 +21,8 @@ pub struct CohortRule {
 pub struct RefitRules {
     /// Cohorts that every tenant has, beside those in `registry.cohorts`.
     pub cohorts: Vec<CohortRule>,
+    /// Windows over the rows of each cohort, and the law that is fitted in each: name, cohorts, tenants (none: all), over (kind: all, tumbling_count with rows, sliding_count with rows and step, tumbling_time with ms, sliding_time with ms and step_ms), law (name, YAML file or the law itself), columns (SQL for each column of the law), group, order_by.
+    pub windows: Vec<WindowRule>,
     /// A cohort is refitted once its rows have not changed for this long.
     pub debounce_ms: i64,
     /// … and at the latest this long after the first change.
@@ -27,6 +31,8 @@ pub struct RefitRules {
     pub rows_max: usize,
     /// Cohorts with fewer runs than this say so without raising anybody's attention.
     pub runs_noteworthy_min: i32,
+    /// When a fit is called degraded, and a law broken.
+    pub standing: StandingRules,
 }
 
 impl Default for RefitRules {
@@ -36,10 +42,12 @@ impl Default for RefitRules {
                 name: "all".to_owned(),
                 condition: "TRUE".to_owned(),
             }],
+            windows: vec![WindowRule::default()],
             debounce_ms: 2_000,
             debounce_ms_max: 30_000,
             rows_max: 100_000,
             runs_noteworthy_min: 6,
+            standing: StandingRules::default(),
         }
     }
 }

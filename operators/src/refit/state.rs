@@ -1,27 +1,55 @@
 //! What a refit task remembers, as the shell keeps, restores and bounds it.
 
+use super::standing::TrackRecord;
 use super::{Refit, WALL_MS};
 use crate::operator::{Change, Remember};
 use cairn_avro::record::FitVerdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// What waits to be asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Dirty {
     pub(super) since_ms: i64,
     pub(super) last_ms: i64,
+    /// Runs that finished meanwhile, the newest last.
+    #[serde(default)]
+    pub(super) fresh: Vec<String>,
 }
 
+/// What is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pending {
     pub(super) ask_id: String,
+    /// Since when the rows differ from those of the last fit; 0 in asks of before it was kept.
+    #[serde(default)]
+    pub(super) since_ms: i64,
+    #[serde(default)]
+    pub(super) fresh: Vec<String>,
 }
 
+/// The last fit of a law to a cohort, or to a window of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct LastFit {
     pub(super) fit_id: String,
     pub(super) verdict: FitVerdict,
     pub(super) values: BTreeMap<String, f64>,
+    #[serde(default)]
+    pub(super) fit_json: String,
+    #[serde(default)]
+    pub(super) window_end: Option<i64>,
+    #[serde(default)]
+    pub(super) data_digest: String,
+    #[serde(default)]
+    pub(super) asked_ms: Option<i64>,
+    #[serde(default)]
+    pub(super) residual_rms: Option<f64>,
+    /// The monitor's state.
+    #[serde(default)]
+    pub(super) drift_json: String,
+    /// How it stands beside the last fit in good order; none in fits of before it was judged.
+    #[serde(default)]
+    pub(super) record: Option<TrackRecord>,
 }
 
 impl Remember for Refit {

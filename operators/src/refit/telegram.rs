@@ -1,5 +1,6 @@
 //! What people are told of a fit.
 
+use super::standing::{Standing, TrackRecord, Trouble};
 use super::state::LastFit;
 use super::{LAW, Refit};
 use crate::operator::{At, Evidence, Place, Subject, Telegram, Text, short};
@@ -11,6 +12,9 @@ use std::collections::BTreeMap;
 
 /// Most offsets that a telegram names.
 const EVIDENCE_OFFSETS_MAX: usize = 32;
+
+/// Longest argument of a telegram.
+const ARG_CHARS_MAX: usize = 120;
 
 impl Refit {
     pub(super) fn report(
@@ -54,6 +58,54 @@ impl Refit {
             Some(fit),
         )
     }
+
+    /// What people are told when a fit stands otherwise than it did.
+    pub(super) fn turn(
+        &self,
+        at: &At<'_>,
+        answer: &Answer,
+        subject: &str,
+        fit: &ScalingFit,
+        record: &TrackRecord,
+        troubles: &[Trouble],
+    ) -> Telegram {
+        let law = &fit.law;
+        let why = troubles.first().map(Trouble::sentence).unwrap_or_default();
+        let (key, priority, fallback) = match record.standing {
+            Standing::Broken => (
+                "fit.broken",
+                2,
+                format!("Cohort {subject} has left the {law} law: {why}"),
+            ),
+            Standing::Degraded => (
+                "fit.degraded",
+                2,
+                format!("Cohort {subject}: the {law} fit is worse: {why}"),
+            ),
+            Standing::Fine => (
+                "fit.recovered",
+                3,
+                format!(
+                    "Cohort {subject}: the {law} fit is as good as it was, with {} runs",
+                    fit.n_runs
+                ),
+            ),
+        };
+        let mut telegram = telegram(
+            at,
+            answer,
+            subject,
+            key,
+            priority,
+            short(&fallback),
+            Some(fit),
+        );
+        for (name, number) in troubles.iter().flat_map(Trouble::numbers) {
+            let number = (number * 1e6).round() / 1e6;
+            telegram.text.args.insert(name.to_owned(), number.into());
+        }
+        telegram
+    }
 }
 
 pub(super) fn telegram(
@@ -65,7 +117,8 @@ pub(super) fn telegram(
     fallback: String,
     fit: Option<&ScalingFit>,
 ) -> Telegram {
-    let mut args = BTreeMap::from([("cohort".to_owned(), short(cohort).into())]);
+    let cohort_short: String = cohort.chars().take(ARG_CHARS_MAX).collect();
+    let mut args = BTreeMap::from([("cohort".to_owned(), cohort_short.into())]);
     if let Some(fit) = fit {
         args.insert("law".to_owned(), fit.law.clone().into());
         args.insert("runs".to_owned(), fit.n_runs.into());
@@ -80,10 +133,15 @@ pub(super) fn telegram(
         })
         .take(EVIDENCE_OFFSETS_MAX)
         .collect();
+    // One answer may tell of several windows.
+    let window = fit
+        .and_then(|fit| fit.window_end)
+        .map_or(String::new(), |end| format!("\n{end}"));
+    let law = fit.map_or(LAW, |fit| &fit.law);
     Telegram {
         schema_version: "1.0".to_owned(),
         telegram_id: hex::text(
-            &Sha256::digest(format!("{key}\n{}\n{}", answer.ask_id, at.offset))[..16],
+            &Sha256::digest(format!("{key}\n{}\n{}{window}", answer.ask_id, at.offset))[..16],
         ),
         tenant: answer.tenant.clone(),
         stream: "refit".to_owned(),
@@ -91,7 +149,7 @@ pub(super) fn telegram(
         kind: "fit".to_owned(),
         subject: Subject {
             kind: "fit".to_owned(),
-            id: format!("{cohort}/{LAW}"),
+            id: format!("{cohort}/{law}"),
         },
         priority,
         text: Text {

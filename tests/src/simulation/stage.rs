@@ -11,7 +11,7 @@ use cairn_bus::simulated::{
 };
 use cairn_bus::{Log, SchemaRegistry, TopicSpec, TopicState};
 use cairn_operators::operator::Ask;
-use cairn_operators::refit::LAW;
+use cairn_operators::refit::{LAW, Over, WindowRule};
 use cairn_pipeline::config::Config;
 use cairn_pipeline::connect::wanted_topics;
 use cairn_pipeline::metrics::Metrics;
@@ -272,6 +272,11 @@ fn settings_of(draw: &mut Draw) -> Config {
     config.runtime.snapshot_mark_interval_ms = draw.pick(&[500, 5_000]);
     config.refit.rules.debounce_ms = 500;
     config.refit.rules.debounce_ms_max = 3_000;
+    config.refit.rules.windows.push(WindowRule {
+        name: "newest".to_owned(),
+        over: Over::SlidingCount { rows: 3, step: 1 },
+        ..WindowRule::default()
+    });
     config.runs.forget_after_end_ms = 20_000;
     let follow = &mut config.runs.follow;
     follow.time.disorder_steps = 5;

@@ -6,7 +6,6 @@ use super::text::{self, body};
 use super::{Found, compare, tables};
 use crate::simulation::stage::{Stage, fit_content, shared};
 use cairn_avro::record::{Cohort, ExperimentRow, ScalingFit};
-use cairn_operators::refit::window_sql;
 use cairn_pipeline::runtime::decode::Decoder;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,16 +48,26 @@ pub(super) fn differs(stage: &Stage, found: &Found, is_compacted: bool) -> Resul
         let finished = rows.values().any(|row| {
             row.tenant == *tenant && row.status == cairn_avro::record::RunStatus::Finished
         });
-        let mut wanted: BTreeMap<String, String> = cohorts
-            .iter()
-            .filter_map(|(key, cohort)| Some((key, cohort.as_ref()?)))
-            .filter(|(_, cohort)| cohort.tenant == *tenant)
-            .map(|(key, cohort)| (key.clone(), window_sql(&cohort.where_sql)))
+        let mut conditions: BTreeMap<&str, &str> = cohorts
+            .values()
+            .flatten()
+            .filter(|cohort| cohort.tenant == *tenant)
+            .map(|cohort| (&*cohort.name, &*cohort.where_sql))
             .collect();
-        let all = format!("{tenant}/all");
-        if finished || fits.contains_key(&all) {
-            wanted.insert(all, window_sql("TRUE"));
+        let is_any = |key: &String| key.starts_with(&format!("{tenant}/all"));
+        if finished || fits.keys().any(is_any) {
+            conditions.insert("all", "TRUE");
         }
+        let windows = &stage.config.refit.rules.windows;
+        let wanted: BTreeMap<String, String> = conditions
+            .iter()
+            .flat_map(|(cohort, condition)| {
+                windows.iter().map(move |window| {
+                    let subject = window.subject(cohort);
+                    (format!("{tenant}/{subject}"), window.sql(condition))
+                })
+            })
+            .collect();
         for (key, sql) in wanted {
             let cohort = key.split_once('/').map_or("", |(_, cohort)| cohort);
             let content = fit_content(tenant, cohort, &sql, rows.values());
