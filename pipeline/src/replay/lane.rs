@@ -1,7 +1,7 @@
 //! One task once more: its cuts in their order, its inputs at them, what comes out.
 //!
-//! A batch is the cuts of one number. A restart after which the task asked again, and the end of a drain, are cuts without
-//! inputs; each begins a batch. All tasks take turns by the append time of their next cut, so that what comes out comes
+//! A batch is the cuts of one number. A restart after which the task asked again or gave an ask up, and the end of a drain,
+//! are cuts without inputs; each begins a batch. All tasks take turns by the append time of their next cut, so that what comes out comes
 //! about in the order in which it was written.
 
 use super::cursor::{Cursor, Source};

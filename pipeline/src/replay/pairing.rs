@@ -1,6 +1,6 @@
 //! Which recomputed record is which original's, in one partition of an output topic.
 //!
-//! Records of one identity (the record key; of telegrams their own id) keep their order on both sides, so that each side is
+//! Records of one identity (the record key; of telegrams and answers their own id) keep their order on both sides, so that each side is
 //! a list, and equal ones are found by digest. What lies between two equal ones has no partner: it is paired in order as
 //! *different*, and what is left over is *missing* or *extra*. In a compacted topic the older ones may be gone: recomputed
 //! ones without a partner are *compacted* where a newer one of the identity has one, and are paired from the newest on.

@@ -1,18 +1,27 @@
 //! What tells records apart, and when two are the same.
 
 use super::pairing::Digest;
-use cairn_avro::record::DeadLetter;
+use cairn_avro::record::{Answer, DeadLetter};
 use cairn_avro::{codec, frame};
 use cairn_bus::Headers;
 use sha2::{Digest as _, Sha256};
 
-/// What tells the records of a partition apart: the key, of telegrams (whose key is the tenant) their own id.
+/// What tells the records of a partition apart: the key; of telegrams and answers, whose key is the tenant, their own id. By the
+/// tenant alone an answer that its asker did not live to write would stand for another one that was written.
 pub(super) fn identity(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
     match topic {
         "cockpit.telegrams" => telegram(value, "telegram_id").map(String::into_bytes),
+        "answers" => ask_id(value).map(String::into_bytes),
         _ => None,
     }
     .unwrap_or_else(|| key.unwrap_or_default().to_vec())
+}
+
+/// What an answer answers.
+fn ask_id(value: Option<&[u8]>) -> Option<String> {
+    let frame = frame::split(value?).ok()?;
+    let answer = codec::decode::<Answer>(frame.body).ok()?;
+    Some(answer.ask_id)
 }
 
 /// A text member of a telegram.

@@ -106,7 +106,7 @@ pub fn answer(ask: &Ask, work: &Work, metrics: &Metrics) -> Answer {
             Err("the work panicked; please report this with the rows of the cohort".to_owned())
         });
     let took = begun.elapsed();
-    metrics.asked(ask.kind, took);
+    metrics.asked(ask.kind, &ask.cohort, took);
     let (ok, error, body) = match result {
         Ok(body) => (true, None, body),
         Err(error) => (false, Some(error), String::new()),

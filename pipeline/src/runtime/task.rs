@@ -54,6 +54,10 @@ pub trait Task {
     fn health(&self, _wall_ms: i64) -> Option<runs::Health> {
         None
     }
+    /// How its fits are; none for a task that has none.
+    fn fits(&self, _wall_ms: i64) -> Option<refit::Health> {
+        None
+    }
     /// What must be remembered; none for a stateless core.
     fn state(&mut self) -> Option<&mut dyn Remember> {
         None
@@ -313,6 +317,9 @@ impl Task for RefitTask {
     }
     fn is_waiting(&self) -> bool {
         self.0.is_waiting()
+    }
+    fn fits(&self, wall_ms: i64) -> Option<refit::Health> {
+        Some(self.0.health(wall_ms))
     }
     fn state(&mut self) -> Option<&mut dyn Remember> {
         Some(&mut self.0)

@@ -34,6 +34,7 @@ impl Member {
         let mut asks = Vec::new();
         let mut written: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         let mut told = Vec::new();
+        let mut fitted = Vec::new();
         for Emitted {
             mut output,
             traceparent,
@@ -59,8 +60,10 @@ impl Member {
                     *written.entry(record.topic.clone()).or_default() += 1;
                     counts.records_out += 1;
                     self.session.send(record)?;
-                    if let Output::Verdict(verdict) = output {
-                        told.push((verdict, traceparent));
+                    match output {
+                        Output::Verdict(verdict) => told.push((verdict, traceparent)),
+                        Output::Fit(fit) => fitted.push((fit.cohort, fit.verdict)),
+                        _ => {}
                     }
                 }
             }
@@ -117,6 +120,9 @@ impl Member {
         }
         for (topic, records) in &written {
             self.metrics.out(self.kind.name, topic, *records);
+        }
+        for (cohort, verdict) in &fitted {
+            self.metrics.fitted(cohort, verdict.as_str());
         }
         for (verdict, trace) in &told {
             tracing::info!(

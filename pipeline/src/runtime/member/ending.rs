@@ -3,6 +3,7 @@
 use super::{Counts, Member};
 use cairn_avro::record::CutCause;
 use cairn_bus::{Fault, TopicPartition};
+use cairn_operators::refit;
 use std::time::Duration;
 
 impl Member {
@@ -28,6 +29,17 @@ impl Member {
             let stalled = health.iter().map(|health| health.stalled).sum();
             self.metrics
                 .runs(self.kind.name, oldest_ms as f64 / 1000.0, stalled);
+        }
+        let mut fits: Option<refit::Health> = None;
+        for task in self.tasks.values() {
+            if let Some(health) = task.fits(wall_ms) {
+                let all = fits.get_or_insert_default();
+                all.asks += health.asks;
+                all.fits.extend(health.fits);
+            }
+        }
+        if let Some(fits) = fits {
+            self.metrics.fits(self.kind.name, &fits);
         }
         Ok(lag)
     }

@@ -98,21 +98,29 @@ impl Member {
         Ok(())
     }
 
-    /// Lets restored tasks say what they still wait for; what they say is part of the next batch.
+    /// Lets restored tasks say what they still wait for; what they say or give up is part of the next batch.
     pub(super) fn resume_tasks(&mut self, which: impl Fn(i32) -> bool) {
+        let mut has_moved = !self.emit.outputs().is_empty();
         for partition in &self.resumed {
             if which(*partition)
                 && let Some(task) = self.tasks.get_mut(partition)
             {
                 let said = self.emit.outputs().len();
                 task.resume(&mut self.emit);
-                if self.kind.has_cuts && self.emit.outputs().len() > said {
+                // A task may give something up without a word, as an ask whose cohort is gone: its answer counts no more, and
+                // a replay must know since when.
+                let moves = self.emit.outputs().len() > said
+                    || task
+                        .state()
+                        .is_some_and(|state| !state.changes().is_empty());
+                if self.kind.has_cuts && moves {
                     let cut = (*partition, CutCause::Resumed, Vec::new());
                     self.batch.cuts.push(cut);
                 }
+                has_moved |= moves;
             }
         }
-        if !self.emit.outputs().is_empty() && self.batch.begun.is_none() {
+        if has_moved && self.batch.begun.is_none() {
             self.batch.begun = Some(self.clock.now());
         }
     }

@@ -14,6 +14,7 @@ use cairn_bus::{Cleanup, Membership, Outgoing, Record, TopicSpec};
 use cairn_operators::operator::{Emit as CoreEmit, Remember};
 use std::time::Duration;
 
+mod restarts;
 mod waits;
 
 struct Bench {
@@ -100,27 +101,30 @@ impl Bench {
     }
 
     fn send_all(&self, topic: &str, values: Vec<Vec<u8>>) {
+        let records = values.into_iter().map(|value| Outgoing {
+            topic: topic.into(),
+            partition: 0,
+            key: None,
+            value: Some(value),
+            headers: Vec::new(),
+        });
+        self.send_records(topic, records);
+    }
+
+    fn send_records(&self, sender: &str, records: impl IntoIterator<Item = Outgoing>) {
         let mut session = self
             .place
             .log
             .open(Membership {
                 operator: "sender".to_owned(),
                 group: "sender".to_owned(),
-                instance: topic.to_owned(),
+                instance: sender.to_owned(),
                 thread: 0,
                 topics: Vec::new(),
             })
             .unwrap();
-        for value in values {
-            session
-                .send(Outgoing {
-                    topic: topic.into(),
-                    partition: 0,
-                    key: None,
-                    value: Some(value),
-                    headers: Vec::new(),
-                })
-                .unwrap();
+        for record in records {
+            session.send(record).unwrap();
         }
         session.commit(&cairn_bus::Offsets::new()).unwrap();
         session.close(Duration::from_secs(1)).unwrap();
