@@ -8,7 +8,9 @@
 //! - `contents`: all that a topic holds now.
 //! - [`runtime`]: members, tasks and transactions over a log.
 //! - [`fit_work`] and [`window_query`]: the long work behind refits; SQL over rows in DataFusion.
+//! - [`fits`]: fits as a document.
 //! - [`ingest`]: files into ingress topics.
+//! - [`input_table`]: tables of a user's, shaped by SQL, for fits.
 //! - `avro_file`: Avro object container files.
 //! - `objects`: object stores by address.
 //! - [`seal`] and [`deadletter`]: originals that nobody but their owner can read, and their replay.
@@ -29,9 +31,11 @@ mod contents;
 pub mod deadletter;
 pub mod families;
 pub mod fit_work;
+pub mod fits;
 pub mod gateway;
 pub mod guards;
 pub mod ingest;
+pub mod input_table;
 pub mod logging;
 pub mod metrics;
 pub mod migrate;

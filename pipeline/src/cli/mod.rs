@@ -10,14 +10,20 @@ mod config_list;
 mod deadletter;
 mod demo;
 mod doctor;
+mod fit;
+mod fits;
 mod ingest;
 mod init;
+mod laws;
 mod looks;
 mod migrate;
+mod optimal;
+mod predict;
 mod replay;
 mod run;
 mod runs;
 mod sql;
+mod surface;
 mod table;
 mod tail;
 mod topics;
@@ -85,6 +91,18 @@ enum Command {
     Runs(runs::Runs),
     /// Ask the registry's tables in SQL
     Sql(sql::Sql),
+    /// The scaling laws there are
+    Laws(laws::Laws),
+    /// Fit a law to a table, with intervals, a certificate and a back-test
+    Fit(Box<fit::FitCommand>),
+    /// What a fit says of runs that were not trained
+    Predict(predict::Predict),
+    /// What to train with a budget
+    Optimal(optimal::Optimal),
+    /// Learn a target over the configuration of runs: fit, predict, explain
+    Surface(Box<surface::SurfaceCommand>),
+    /// Fits of the registry and in files: list, show, plot, export
+    Fits(fits::Fits),
     /// Try the breaker on files, without a log
     Breaker(breaker::Breaker),
     /// Records that could not be taken: list, show, replay
@@ -250,6 +268,12 @@ pub fn main() -> ExitCode {
         Command::Verdicts(command) => command.run(&global),
         Command::Runs(command) => command.run(&global),
         Command::Sql(command) => command.run(&global),
+        Command::Laws(command) => command.run(&global),
+        Command::Fit(command) => command.run(&global),
+        Command::Predict(command) => command.run(&global),
+        Command::Optimal(command) => command.run(&global),
+        Command::Surface(command) => command.run(&global),
+        Command::Fits(command) => command.run(&global),
         Command::Breaker(command) => command.run(&global),
         Command::Deadletter(command) => command.run(&global),
         Command::Backfill(command) => command.run(&global),

@@ -90,8 +90,11 @@ impl Query {
                 .session
                 .sql(sql)
                 .await
-                .map_err(|error| refused(&error))?;
-            frame.collect().await.map_err(|error| refused(&error))
+                .map_err(|error| refused(&error, LISTED))?;
+            frame
+                .collect()
+                .await
+                .map_err(|error| refused(&error, LISTED))
         })
     }
 }
@@ -133,8 +136,11 @@ fn views() -> Vec<String> {
     ]
 }
 
+/// How to see the columns there are.
+const LISTED: &str = "`cairn sql 'DESCRIBE rows'` lists the columns";
+
 /// An error of DataFusion's as a sentence, with the name that was probably meant.
-fn refused(error: &DataFusionError) -> Refused {
+pub(crate) fn refused(error: &DataFusionError, how_to_list: &str) -> Refused {
     if let DataFusionError::SchemaError(inner, _) = error.find_root()
         && let SchemaError::FieldNotFound {
             field,
@@ -148,10 +154,8 @@ fn refused(error: &DataFusionError) -> Refused {
         return Refused::Wrong {
             message: format!("there is no column {}", field.name),
             remedy: match nearest {
-                Some(name) => {
-                    format!("did you mean {name}? `cairn sql 'DESCRIBE rows'` lists them")
-                }
-                None => "`cairn sql 'DESCRIBE rows'` lists the columns".to_owned(),
+                Some(name) => format!("did you mean {name}? {how_to_list}"),
+                None => how_to_list.to_owned(),
             },
         };
     }

@@ -3,6 +3,7 @@
 mod archives;
 mod backfill;
 mod bench;
+mod fits;
 mod follow;
 mod http;
 mod http_events;

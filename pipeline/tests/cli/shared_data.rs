@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// The shared folder beside the checkout.
-fn shared() -> Option<PathBuf> {
+pub(crate) fn shared() -> Option<PathBuf> {
     let named = std::env::var_os("CAIRN_SHARED").map(PathBuf::from);
     let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
     let beside: Vec<PathBuf> = package

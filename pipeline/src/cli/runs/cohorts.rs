@@ -174,7 +174,7 @@ fn all(view: &mut View) -> Result<Vec<Cohort>, Failure> {
 }
 
 /// A cohort by its name, or by tenant and name.
-pub(super) fn find(view: &mut View, name: &str) -> Result<Cohort, Failure> {
+pub(in crate::cli) fn find(view: &mut View, name: &str) -> Result<Cohort, Failure> {
     let cohorts = all(view)?;
     let nearest = cohorts
         .iter()

@@ -1,6 +1,6 @@
 //! `cairn runs`: the experiment registry for people and scripts.
 
-mod cohorts;
+pub mod cohorts;
 mod diff;
 mod export;
 mod list;

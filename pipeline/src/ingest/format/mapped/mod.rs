@@ -14,12 +14,14 @@ mod expressions;
 mod mapping;
 mod parquet;
 mod rows;
+mod whole_table;
 
 #[cfg(test)]
 mod tests;
 
 pub use mapping::Mapping;
 pub(super) use parquet::MappedParquet;
+pub(crate) use whole_table::read as read_table;
 
 use super::whole::{pieces, quoted_numbers};
 use super::{Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup};
@@ -180,6 +182,12 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Adds a row.
+    pub(super) fn push(&mut self, row: &[u8], position: Position) {
+        self.rows.push((self.text.len(), position));
+        self.text.extend_from_slice(row);
+    }
+
     /// The rows with their places.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Position)> {
         self.rows
@@ -223,8 +231,7 @@ impl Table {
     }
 
     fn add(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {
-        self.batch.rows.push((self.batch.text.len(), position));
-        self.batch.text.extend_from_slice(unit);
+        self.batch.push(unit, position);
         if self.batch.rows.len() >= BATCH_ROWS {
             return self.flush(out);
         }

@@ -15,11 +15,13 @@ use crate::ingest::format::{
     TableRows,
 };
 use crate::ingest::source::Spool;
+use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{cast, concat_batches};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -161,8 +163,7 @@ impl Parser for Columns {
     }
 
     fn unit(&mut self, unit: &[u8], position: Position, _out: &mut Out) -> Result<(), Refusal> {
-        self.waiting.rows.push((self.waiting.text.len(), position));
-        self.waiting.text.extend_from_slice(unit);
+        self.waiting.push(unit, position);
         Ok(())
     }
 
@@ -203,6 +204,23 @@ impl TableRows for Groups {
             .checked_sub(1)
             .map_or(0, |group| self.groups[group].1)
     }
+}
+
+/// A whole file as one batch, every column of it by its path.
+pub(super) fn flat_batches(file: Bytes) -> Result<RecordBatch, ParquetError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let flat = flat_fields(builder.schema());
+    let used: BTreeSet<String> = flat.iter().map(|(_, field)| field.name().clone()).collect();
+    let schema = Arc::new(Schema::new(
+        flat.into_iter().map(|(_, field)| field).collect::<Vec<_>>(),
+    ));
+    let batches = builder
+        .with_batch_size(BATCH_ROWS)
+        .build()?
+        .map(|batch| flat_batch(&batch?, &used))
+        .collect::<Result<Vec<_>, _>>()?;
+    let schema = batches.first().map_or(schema, RecordBatch::schema);
+    Ok(concat_batches(&schema, &batches)?)
 }
 
 /// The columns of a schema by their paths, each with the number of its root; members of groups by `outer.inner`.

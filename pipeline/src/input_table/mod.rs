@@ -1,0 +1,373 @@
+//! Tables that a user hands to a fit: files, or the registry's runs, shaped by SQL into columns of numbers.
+//!
+//! Several files without names are one table `input`, joined end to end by the names of their columns, with a column `file`
+//! more; `NAME=FILE` makes a table of that name. A right-hand side that is the name of a column is that column, whatever
+//! characters it has; anything else is SQL, in which names keep their case, as in a mapping.
+
+mod files;
+mod lists;
+
+pub use files::FILE_BYTES_MAX;
+pub use lists::{assignments, parts};
+
+use crate::ingest::source::{Everywhere, Place as _, stem};
+use crate::registry::sql::{Refused, refused};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use files::{by_name, file, named, with_file};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// Memory that the queries over a table may take.
+const MEMORY_BYTES_MAX: usize = 2 << 30;
+
+/// The name of the table that unnamed files make.
+const INPUT: &str = "input";
+
+/// A table that cannot be used: what is wrong, where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message} ({place}); {remedy}")]
+pub struct Unusable {
+    /// Code, one of those in `docs/errors.md`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// File, column or expression.
+    pub place: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+fn unusable(
+    code: &'static str,
+    message: impl Into<String>,
+    place: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Unusable {
+    Unusable {
+        code,
+        message: message.into(),
+        place: place.into(),
+        remedy: remedy.into(),
+    }
+}
+
+/// A table shaped by SQL, ready to have columns taken from it.
+pub struct InputTable {
+    batch: RecordBatch,
+    runtime: Runtime,
+    /// Rows of files that could not be read: file, line, fault.
+    pub bad: Vec<(String, u64, String)>,
+}
+
+impl InputTable {
+    /// Reads files, runs `sql` over them where there is one, and keeps the rows for which `filter` holds.
+    ///
+    /// # Errors
+    /// A file or the SQL cannot be used.
+    pub fn read(
+        sources: &[String],
+        sql: Option<&str>,
+        filter: Option<&str>,
+    ) -> Result<Self, Unusable> {
+        let place = Everywhere::default();
+        let mut unnamed = Vec::new();
+        let mut tables: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
+        let mut bad = Vec::new();
+        for source in sources {
+            let (name, argument) = named(source);
+            let listed = place
+                .list(argument)
+                .map_err(|error| unusable("io", error.to_string(), argument, "check the path"))?;
+            for found in listed {
+                let (batch, faults) = file(&place, &found.name)?;
+                bad.extend(
+                    faults
+                        .into_iter()
+                        .map(|(line, fault)| (found.name.clone(), line, fault)),
+                );
+                match name {
+                    Some(name) => tables.entry(name.to_owned()).or_default().push(batch),
+                    None => unnamed.push(with_file(&batch, &stem(&found.name))?),
+                }
+            }
+        }
+        if !unnamed.is_empty() {
+            tables.insert(INPUT.to_owned(), unnamed);
+        }
+        let (session, runtime) = session()?;
+        let first = tables.keys().next().cloned().unwrap_or_default();
+        let only = (tables.len() == 1).then_some(first);
+        for (name, batches) in tables {
+            let whole = by_name(&batches).map_err(|error| {
+                unusable("table", error, &name, "give the files the same columns")
+            })?;
+            session
+                .register_batch(&name, whole)
+                .map_err(|error| unusable("table", error.to_string(), &name, "rename it"))?;
+        }
+        let sql = match (sql, only) {
+            (Some(sql), _) => sql.to_owned(),
+            (None, Some(name)) => format!("SELECT * FROM {}", quoted(&name)),
+            (None, None) => {
+                return Err(unusable(
+                    "usage",
+                    "several tables and no query",
+                    "--input",
+                    "join them with --sql 'SELECT … FROM a JOIN b …'",
+                ));
+            }
+        };
+        let batch = ask(&session, &runtime, &sql)?;
+        Self {
+            batch,
+            runtime,
+            bad,
+        }
+        .filtered(filter)
+    }
+
+    /// A table that is already there, such as rows of the registry.
+    ///
+    /// # Errors
+    /// The filter cannot be used.
+    pub fn of(batches: &[RecordBatch], filter: Option<&str>) -> Result<Self, Unusable> {
+        let (_, runtime) = session()?;
+        let batch = by_name(batches)
+            .map_err(|error| unusable("table", error, "registry", "see the message"))?;
+        Self {
+            batch,
+            runtime,
+            bad: Vec::new(),
+        }
+        .filtered(filter)
+    }
+
+    fn filtered(self, filter: Option<&str>) -> Result<Self, Unusable> {
+        let Some(filter) = filter else {
+            return Ok(self);
+        };
+        let sql = format!("SELECT * FROM {INPUT} WHERE {filter}");
+        let batch = self.ask(&sql)?;
+        Ok(Self { batch, ..self })
+    }
+
+    fn ask(&self, sql: &str) -> Result<RecordBatch, Unusable> {
+        let (session, _) = session()?;
+        let broken = |error: datafusion::error::DataFusionError| {
+            unusable("table", error.to_string(), INPUT, "see the message")
+        };
+        session
+            .register_batch(INPUT, self.batch.clone())
+            .map_err(broken)?;
+        ask(&session, &self.runtime, sql)
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Names of the columns, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect()
+    }
+
+    /// Whether a column holds text.
+    #[must_use]
+    pub fn is_text(&self, name: &str) -> bool {
+        self.batch.column_by_name(name).is_some_and(|column| {
+            matches!(
+                column.data_type(),
+                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean
+            )
+        })
+    }
+
+    /// The values of a column or an expression, all rows in order.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn column(&self, expression: &str) -> Result<ArrayRef, Unusable> {
+        let expression = expression.trim();
+        if let Some(column) = self.batch.column_by_name(expression) {
+            return Ok(Arc::clone(column));
+        }
+        if expression.is_empty() {
+            return Err(unusable(
+                "usage",
+                "an empty expression",
+                "--columns",
+                "write NAME=COLUMN or NAME=EXPRESSION",
+            ));
+        }
+        let batch = self.ask(&format!("SELECT {expression} AS \"value\" FROM {INPUT}"))?;
+        if batch.num_columns() != 1 || batch.num_rows() != self.rows() {
+            return Err(unusable(
+                "usage",
+                "not one value a row",
+                expression,
+                "use an expression over the columns of one row",
+            ));
+        }
+        Ok(Arc::clone(batch.column(0)))
+    }
+
+    /// The numbers of a column or an expression; NaN where there is none.
+    ///
+    /// # Errors
+    /// It is neither, or holds something that is no number.
+    pub fn numbers(&self, expression: &str) -> Result<Vec<f64>, Unusable> {
+        let column = self.column(expression)?;
+        let options = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        let cast = cast_with_options(&column, &DataType::Float64, &options).map_err(|error| {
+            unusable(
+                "not_a_number",
+                format!("a value is no number: {error}"),
+                expression,
+                "clean the column, or use try_cast(… AS double) and --where",
+            )
+        })?;
+        Ok(cast
+            .as_primitive::<Float64Type>()
+            .iter()
+            .map(|value| value.unwrap_or(f64::NAN))
+            .collect())
+    }
+
+    /// The words of a column or an expression; none where there is no value.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn words(&self, expression: &str) -> Result<Vec<Option<String>>, Unusable> {
+        let column = self.column(expression)?;
+        let cast = cast_with_options(&column, &DataType::Utf8, &CastOptions::default()).map_err(
+            |error| {
+                unusable(
+                    "not_text",
+                    error.to_string(),
+                    expression,
+                    "cast it: CAST(… AS varchar)",
+                )
+            },
+        )?;
+        Ok(cast
+            .as_string::<i32>()
+            .iter()
+            .map(|value| value.map(str::to_owned))
+            .collect())
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn session() -> Result<(SessionContext, Runtime), Unusable> {
+    let broken = |error: String| unusable("table", error, "SQL", "see the message");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| broken(error.to_string()))?;
+    let environment = RuntimeEnvBuilder::new()
+        .with_memory_limit(MEMORY_BYTES_MAX, 1.0)
+        .build_arc()
+        .map_err(|error| broken(error.to_string()))?;
+    let mut config = SessionConfig::new().with_target_partitions(1);
+    config.options_mut().sql_parser.enable_ident_normalization = false;
+    Ok((
+        SessionContext::new_with_config_rt(config, environment),
+        runtime,
+    ))
+}
+
+fn ask(session: &SessionContext, runtime: &Runtime, sql: &str) -> Result<RecordBatch, Unusable> {
+    let wrong = |error: datafusion::error::DataFusionError| match refused(
+        &error,
+        "name one of the table's columns; a name with blanks stands in double quotes",
+    ) {
+        Refused::Wrong { message, remedy } => unusable("unknown_column", message, sql, remedy),
+        Refused::Store(fault) => unusable("table", fault.to_string(), sql, "see the message"),
+    };
+    runtime.block_on(async {
+        let frame = session.sql(sql).await.map_err(wrong)?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let batches = frame.collect().await.map_err(wrong)?;
+        let schema = batches.first().map_or(schema, RecordBatch::schema);
+        concat_batches(&schema, &batches)
+            .map_err(|error| unusable("table", error.to_string(), sql, "see the message"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(name: &str, text: &str) -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        let path = path.display().to_string();
+        (directory, path)
+    }
+
+    #[test]
+    fn names_with_blanks_are_columns_and_the_rest_is_sql() {
+        let (_kept, path) = written(
+            "a.csv",
+            "Model Size,Training FLOP,loss\n2,24,3.5\n4,96,NA\n",
+        );
+        let table = InputTable::read(
+            &[path],
+            None,
+            Some("loss IS NOT NULL OR \"Model Size\" > 3"),
+        )
+        .expect("a table");
+        assert_eq!(table.numbers("Model Size").expect("a column"), [2.0, 4.0]);
+        let tokens = table
+            .numbers("\"Training FLOP\" / (6 * \"Model Size\")")
+            .expect("an expression");
+        assert_eq!(tokens, [2.0, 4.0]);
+        let loss = table.numbers("loss").expect("a column");
+        assert!(loss[0] == 3.5 && loss[1].is_nan());
+        assert_eq!(
+            table.words("file").expect("the file"),
+            [Some("a".to_owned()), Some("a".to_owned())]
+        );
+        let error = table.numbers("los").expect_err("no such column");
+        assert_eq!(error.code, "unknown_column");
+        assert!(error.remedy.contains("loss"), "{error}");
+    }
+
+    #[test]
+    fn files_join_by_name_and_named_ones_by_sql() {
+        let (_one, a) = written("a.csv", "step,x\n1,2\n2,3\n");
+        let (_two, b) = written("b.csv", "x,step,y\n0.5,7,z\n");
+        let table = InputTable::read(&[a.clone(), b.clone()], None, None).expect("a table");
+        assert_eq!(table.numbers("x").expect("x"), [2.0, 3.0, 0.5]);
+        assert_eq!(
+            table.words("y").expect("y"),
+            [None, None, Some("z".to_owned())]
+        );
+        let joined = InputTable::read(
+            &[format!("l={a}"), format!("r={b}")],
+            Some("SELECT l.x + r.x AS s FROM l CROSS JOIN r"),
+            None,
+        )
+        .expect("a table");
+        assert_eq!(joined.numbers("s").expect("s"), [2.5, 3.5]);
+    }
+}
