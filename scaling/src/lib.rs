@@ -44,6 +44,7 @@ mod law;
 mod options;
 mod predict;
 mod quantile;
+mod random;
 mod report;
 pub mod study;
 pub mod surface;

@@ -6,8 +6,7 @@
 //!
 //! Each replicate has its own stream of the generator, so that replicate 17 is the same whatever came before it.
 
-use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use crate::random::{generator, index_below};
 
 use super::loss::Loss;
 use super::newton::{GRADIENT_TOLERANCE, Solution, minimise};
@@ -27,19 +26,6 @@ pub(crate) struct Replicates {
     pub(crate) points: Vec<Vec<f64>>,
     /// Replicates asked for.
     pub(crate) requested: u32,
-}
-
-/// A generator of its own for each purpose and index.
-pub(crate) fn generator(seed: u64, stream: u64) -> ChaCha12Rng {
-    let mut generator = ChaCha12Rng::seed_from_u64(seed);
-    generator.set_stream(stream);
-    generator
-}
-
-/// A uniform index below `count` by multiplication (Lemire 2019; the bias of at most count / 2^64 is nothing here).
-/// Written out so that the bytes of a fit do not hang on a release of `rand`.
-pub(crate) fn index_below(generator: &mut ChaCha12Rng, count: usize) -> usize {
-    ((u128::from(generator.next_u64()) * count as u128) >> 64) as usize
 }
 
 /// Refits `requested` resamples of the units. Every replicate starts from the points in `warm` (the optimum first) and

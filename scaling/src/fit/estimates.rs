@@ -77,7 +77,7 @@ fn estimate(evidence: &Evidence<'_>, index: usize) -> ParameterEstimate {
         low: natural(low),
         high: natural(high),
     };
-    let sample = derived(
+    let sample = from_replicates(
         value,
         evidence.replicates.iter().map(|one| one[index]).collect(),
         level,
@@ -164,7 +164,7 @@ fn identified(reading: Reading, closed: bool, range: Interval) -> Identified {
 }
 
 /// Standard deviation and percentile interval of a sample of replicates.
-pub(crate) fn derived(value: f64, mut sample: Vec<f64>, level: f64) -> Estimate {
+pub(crate) fn from_replicates(value: f64, mut sample: Vec<f64>, level: f64) -> Estimate {
     sample.retain(|one| one.is_finite());
     sample.sort_by(f64::total_cmp);
     let count = sample.len() as f64;

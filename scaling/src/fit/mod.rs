@@ -51,6 +51,7 @@ use solve::{Solved, kind, logarithmic, solve};
 use structure::neighbour_correlation;
 
 pub(crate) use coordinates::asymptote;
+pub(crate) use estimates::from_replicates;
 pub(crate) use quick::{Quick, quick};
 pub(crate) use verdict::too_far_off;
 
@@ -354,7 +355,7 @@ fn derived(
             .iter()
             .map(|replicate| formula.value(replicate, &[]))
             .collect();
-        estimates::derived(formula.value(optimum, &[]), sample, level)
+        from_replicates(formula.value(optimum, &[]), sample, level)
     };
     all.map(|(name, formula)| (name.clone(), one(formula)))
         .filter(|(_, estimate)| estimate.value.is_finite())

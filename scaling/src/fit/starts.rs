@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::RngCore;
-
-use super::bootstrap::generator;
 use super::cohort::Cohort;
 use super::projection::Projection;
 use crate::error::FitError;
 use crate::law::{Law, Parameter, Scale};
 use crate::options::{FitOptions, Starts};
 use crate::quantile::sample_quantile;
+use crate::random::{generator, uniform};
 
 /// Points of the grid over the parameters that enter non-linearly.
 const GRID_MAX: usize = 400;
@@ -107,10 +104,6 @@ pub(crate) fn asked(
             Ok(drawn)
         }
     }
-}
-
-fn uniform(generator: &mut ChaCha12Rng) -> f64 {
-    (generator.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// The product of the starts that the law lists; what has none begins where the best of the data's starts has it.

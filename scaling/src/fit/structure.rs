@@ -7,8 +7,8 @@
 
 use rand_chacha::rand_core::RngCore;
 
-use super::bootstrap::generator;
 use super::cohort::Cohort;
+use crate::random::generator;
 
 /// Sign flips: the smallest p-value is 1/1000.
 const FLIPS: u32 = 999;

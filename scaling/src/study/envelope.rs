@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::random::index_below;
 use crate::study::error::StudyError;
 use crate::study::estimate::estimate;
 use crate::study::isoflop::PowerLaw;
 use crate::study::least::least_squares;
-use crate::study::random::{Purpose, generator, index_below};
+use crate::study::random::{Purpose, generator};
 use crate::{Estimate, Table};
 
 /// Settings.

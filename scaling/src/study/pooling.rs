@@ -18,9 +18,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::fit::{Quick, fit, quick};
+use crate::random::sign;
 use crate::study::error::StudyError;
 use crate::study::influence::left_out;
-use crate::study::random::{Purpose, generator, sign};
+use crate::study::random::{Purpose, generator};
 use crate::study::rows::{count_distinct, legal, logarithmic, point, taken, unit};
 use crate::{Fit, FitError, FitOptions, Law, ObjectiveKind, Table};
 

@@ -1,7 +1,8 @@
 //! The errors of an iso-FLOP study, and replicates of its minima: see [`crate::study::isoflop`].
 
+use crate::random::{index_below, sign};
 use crate::study::budgets::{Parabola, Slice};
-use crate::study::random::{Purpose, generator, index_below, sign};
+use crate::study::random::{Purpose, generator};
 
 /// What the bootstrap draws from.
 pub(crate) struct Errors {

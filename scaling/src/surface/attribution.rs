@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::card::{Card, CardKind, bars, names};
+use super::card::{BARS_MAX, Card, CardKind};
 use super::encode::Encoded;
 use super::error::SurfaceError;
 use super::explain::{EFFECT_ROWS, card};
@@ -14,7 +14,8 @@ use super::model::Model;
 use super::options::Scale;
 use super::shap::add_shapley;
 use super::surface::Surface;
-use crate::figure::{Axis, Figure};
+use crate::figure::Axis;
+use crate::figure::build::{Importance, importances};
 
 /// The Shapley values of one point: `base` and `values` add up to `sum`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,18 +134,22 @@ pub(crate) fn shapley_card(surface: &Surface, encoded: &Encoded, order: &[usize]
         surface.target,
         mean[0]
     );
+    let inputs: Vec<Importance> = order
+        .iter()
+        .zip(&mean)
+        .map(|(feature, value)| Importance::certain(name(feature), *value))
+        .collect();
     Some(card(
         surface,
         CardKind::ShapleyImportance,
         None,
         sentence,
-        Figure {
-            title: format!("What moves predictions of `{}`", surface.target),
-            x: Axis::linear(&format!("mean absolute Shapley value ({scale} scale)"), ""),
-            y: names("feature", order.iter().map(name).collect()),
-            layers: vec![bars("mean absolute Shapley value", mean, &[])],
-            ..Figure::default()
-        },
+        importances(
+            &format!("What moves predictions of `{}`", surface.target),
+            &inputs,
+            Axis::linear(&format!("mean absolute Shapley value ({scale} scale)"), ""),
+            BARS_MAX,
+        ),
         "Exact Shapley values: of trees path-dependent, of a linear model those of independent columns. They describe the model, not the world.",
     ))
 }
@@ -177,25 +182,21 @@ pub fn explain_point(
         "`{}` moves the prediction most: by {:+.3} from {:.3} towards {:.3} ({} scale).",
         order[0].0, order[0].1, point.base, point.sum, point.scale
     );
+    let inputs: Vec<Importance> = order
+        .iter()
+        .map(|(name, value)| Importance::certain((*name).clone(), *value))
+        .collect();
     Ok(card(
         surface,
         CardKind::ShapleyPoint,
         None,
         sentence,
-        Figure {
-            title: format!("Why `{}` is predicted as it is", surface.target),
-            x: Axis::linear(&format!("Shapley value ({} scale)", point.scale), ""),
-            y: names(
-                "feature",
-                order.iter().map(|(name, _)| (*name).clone()).collect(),
-            ),
-            layers: vec![bars(
-                "Shapley value",
-                order.iter().map(|(_, value)| *value).collect(),
-                &[],
-            )],
-            ..Figure::default()
-        },
+        importances(
+            &format!("Why `{}` is predicted as it is", surface.target),
+            &inputs,
+            Axis::linear(&format!("Shapley value ({} scale)", point.scale), ""),
+            BARS_MAX,
+        ),
         "Exact Shapley values: of trees path-dependent, of a linear model those of independent columns. They describe the model, not the world.",
     ))
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bins::Binned;
 use super::options::logistic;
-use super::split::generator;
 use super::tree::{Grower, Growth, Tree};
+use crate::random::generator;
 
 /// A sum of trees on the model's scale.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

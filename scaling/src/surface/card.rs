@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::figure::{Axis, Band, Bars, Dash, Figure, Layer, Line, Points};
+use crate::figure::Figure;
 
 /// An explanation that can be stored and shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,68 +41,5 @@ pub enum CardKind {
     Reliability,
 }
 
-/// An axis of names: positions 0, 1, 2 …
-pub(super) fn names(label: impl Into<String>, categories: Vec<String>) -> Axis {
-    Axis {
-        categories,
-        ..Axis::linear(&label.into(), "")
-    }
-}
-
-/// The horizontal and the vertical places of points.
-fn places(points: &[[f64; 2]]) -> (Vec<f64>, Vec<f64>) {
-    points.iter().map(|[x, y]| (*x, *y)).unzip()
-}
-
-/// A line through points.
-pub(super) fn line(label: &str, points: &[[f64; 2]], dash: Dash) -> Layer {
-    let (x, y) = places(points);
-    Layer::Line(Line {
-        label: label.to_owned(),
-        x,
-        y,
-        dash,
-        ..Line::default()
-    })
-}
-
-/// Marks at points.
-pub(super) fn marks(label: &str, points: &[[f64; 2]]) -> Layer {
-    let (x, y) = places(points);
-    Layer::Points(Points {
-        label: label.to_owned(),
-        x,
-        y,
-        ..Points::default()
-    })
-}
-
-/// A band between two lines: x, low and high.
-pub(super) fn band(label: &str, edges: &[[f64; 3]]) -> Layer {
-    let column = |at: usize| edges.iter().map(|edge| edge[at]).collect();
-    Layer::Band(Band {
-        label: label.to_owned(),
-        x: column(0),
-        low: column(1),
-        high: column(2),
-        ..Band::default()
-    })
-}
-
-/// Bars, each with half the width of its interval; no errors where none are known.
-pub(super) fn bars(label: &str, lengths: Vec<f64>, errors: &[f64]) -> Layer {
-    let ends = |sign: f64| {
-        lengths
-            .iter()
-            .zip(errors)
-            .map(|(length, error)| length + sign * error)
-            .collect()
-    };
-    Layer::Bars(Bars {
-        label: label.to_owned(),
-        low: ends(-1.0),
-        high: ends(1.0),
-        value: lengths,
-        ..Bars::default()
-    })
-}
+/// Bars that one picture shows: more cannot be read.
+pub(super) const BARS_MAX: usize = 25;

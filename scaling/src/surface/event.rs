@@ -132,8 +132,8 @@ pub(crate) fn recalibrate(scores: &[f64], outcomes: &[f64], weights: &[f64]) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::split::{below, generator};
     use super::*;
+    use crate::random::{generator, index_below};
 
     #[test]
     fn finds_the_error_of_a_surface_from_outcomes_alone() {
@@ -146,7 +146,7 @@ mod tests {
         let odds = |row: usize| if row < rows / 2 { 1.0 } else { -1.0 };
         let outcomes: Vec<f64> = (0..rows)
             .map(|row| {
-                f64::from((below(&mut random, 1_000_000) as f64) < 1e6 * logistic(odds(row)))
+                f64::from((index_below(&mut random, 1_000_000) as f64) < 1e6 * logistic(odds(row)))
             })
             .collect();
         let runs: Vec<usize> = (0..rows).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::attribution::shapley_card;
-use super::card::{Card, CardKind, band, line, marks};
+use super::card::{Card, CardKind};
 use super::effect::{Effect, accumulated, partial_dependence};
 use super::encode::Encoded;
 use super::error::SurfaceError;
@@ -13,8 +13,10 @@ use super::features::Features;
 use super::fit::fingerprint;
 use super::importance::{importance_card, permutation, sample};
 use super::options::Scale;
+use super::report::ReliabilityBin;
 use super::surface::Surface;
-use crate::figure::{Axis, Dash, Figure, Scale as AxisScale};
+use crate::figure::build::{Dependence, dependence};
+use crate::figure::{Axis, Dash, Figure, Layer, Line, Points, Scale as AxisScale};
 
 /// Rows that an effect is averaged over at most.
 pub(crate) const EFFECT_ROWS: usize = 200;
@@ -194,64 +196,62 @@ fn effect_card(
         shown(high[0]),
         high[1]
     );
-    let mut layers = Vec::new();
-    if !effect.spread.is_empty() {
-        let edges: Vec<[f64; 3]> = effect
-            .grid
-            .iter()
-            .zip(&effect.spread)
-            .map(|(x, [low, high])| [*x, *low, *high])
-            .collect();
-        layers.push(band("eight rows of ten", &edges));
-    }
-    let name = if local {
-        "accumulated local effect"
-    } else {
-        "mean prediction"
-    };
-    layers.push(if spec.span.is_some() {
-        line(name, &points, Dash::Solid)
-    } else {
-        marks(name, &points)
-    });
     let method = if local {
         "Mean differences within quantile bins of the feature, added up and centred: rows move within their bin only, so that correlated features stay together. A mixture's other shares move in proportion (Cox's direction)."
     } else {
         "The feature is set to each value in all rows, the others stay: where features are correlated this asks for combinations that no run had. A mixture's other shares move in proportion (Cox's direction)."
+    };
+    let end = |at: usize| effect.spread.iter().map(|ends| ends[at]).collect();
+    let drawn = Dependence {
+        title: format!("`{}` over `{}`", surface.target, spec.name),
+        x,
+        y: Axis::linear(
+            &if local {
+                format!("effect on {}", surface.target)
+            } else {
+                surface.target.clone()
+            },
+            &unit(&surface.target),
+        ),
+        at: effect.grid.clone(),
+        value: effect.mean.clone(),
+        low: end(0),
+        high: end(1),
+        interval: "eight rows of ten".to_owned(),
+        is_effect: local,
+        ..Dependence::default()
     };
     card(
         surface,
         kind,
         Some(spec.name.clone()),
         sentence,
-        Figure {
-            title: format!("`{}` over `{}`", surface.target, spec.name),
-            x,
-            y: Axis {
-                unit: unit(&surface.target),
-                ..Axis::linear(
-                    &if local {
-                        format!("effect on {}", surface.target)
-                    } else {
-                        surface.target.clone()
-                    },
-                    "",
-                )
-            },
-            layers,
-            ..Figure::default()
+        if spec.span.is_some() {
+            dependence(&drawn)
+        } else {
+            by_name(&drawn)
         },
         method,
     )
 }
 
+/// A mark for each name: no line leads from one name to another.
+fn by_name(drawn: &Dependence) -> Figure {
+    Figure {
+        layers: vec![Layer::Points(Points {
+            x: drawn.at.clone(),
+            y: drawn.value.clone(),
+            low: drawn.low.clone(),
+            high: drawn.high.clone(),
+            ..Points::default()
+        })],
+        ..dependence(drawn)
+    }
+}
+
 fn reliability_card(surface: &Surface) -> Card {
     let score = &surface.backtest;
-    let points: Vec<[f64; 2]> = score
-        .reliability
-        .iter()
-        .map(|bin| [bin.predicted, bin.observed])
-        .collect();
+    let bins = |of: fn(&ReliabilityBin) -> f64| score.reliability.iter().map(of).collect();
     let sentence = format!(
         "On runs that it had not seen, predicted probability and rate of `{}` differ by {:.3} on average.",
         surface.target,
@@ -267,8 +267,19 @@ fn reliability_card(surface: &Surface) -> Card {
             x: Axis::linear("predicted probability", ""),
             y: Axis::linear("share of events", ""),
             layers: vec![
-                line("perfect", &[[0.0, 0.0], [1.0, 1.0]], Dash::Dashed),
-                marks("ten bins of equal weight", &points),
+                Layer::Line(Line {
+                    label: "perfect".to_owned(),
+                    x: vec![0.0, 1.0],
+                    y: vec![0.0, 1.0],
+                    dash: Dash::Dashed,
+                    ..Line::default()
+                }),
+                Layer::Points(Points {
+                    label: "ten bins of equal weight".to_owned(),
+                    x: bins(|bin| bin.predicted),
+                    y: bins(|bin| bin.observed),
+                    ..Points::default()
+                }),
             ],
             ..Figure::default()
         },
@@ -291,7 +302,9 @@ pub(crate) fn card(
         target: surface.target.clone(),
         feature,
         figure: Figure {
-            caption: sentence.clone(),
+            caption: format!("{sentence} {}", figure.caption)
+                .trim_end()
+                .to_owned(),
             ..figure
         },
         sentence,

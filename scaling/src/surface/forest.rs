@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::boosting::Rows;
-use super::split::{below, generator};
 use super::tree::{Grower, Growth, Tree};
+use crate::random::{generator, index_below};
 
 /// Trees of a forest: more change the mean by less than their own noise.
 const TREES: u64 = 100;
@@ -52,7 +52,7 @@ impl Forest {
             let mut random = generator(seed, (2 << 32) + number);
             let mut drawn: Vec<u32> = Vec::with_capacity(count);
             for _ in 0..members.len() {
-                drawn.extend(&members[below(&mut random, members.len())]);
+                drawn.extend(&members[index_below(&mut random, members.len())]);
             }
             drawn.sort_unstable();
             grower.grow(drawn, &mut random, |_, _| {})

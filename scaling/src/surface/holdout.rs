@@ -6,7 +6,8 @@ use super::fit::fit_surface;
 use super::options::{Scale, SurfaceHoldout, SurfaceOptions};
 use super::report::Score;
 use super::score::{Intervals, score};
-use super::split::{generator, runs, shuffle};
+use super::split::runs;
+use crate::random::{generator, shuffle};
 
 /// Rows kept and rows set apart.
 pub(crate) fn held_out_rows(

@@ -1,16 +1,18 @@
 //! What held-out error costs when a feature is shuffled (Breiman 2001; Fisher, Rudin and Dominici 2019).
 
 use super::boosting::mean_loss;
-use super::card::{Card, CardKind, bars, names};
+use super::card::{BARS_MAX, Card, CardKind};
 use super::effect::set;
 use super::encode::Encoded;
 use super::explain::{ExplainOptions, card};
 use super::features::Features;
 use super::fit::folds_of;
 use super::options::Scale;
-use super::split::{generator, runs, shuffle};
+use super::split::runs;
 use super::surface::Surface;
-use crate::figure::{Axis, Figure};
+use crate::figure::Axis;
+use crate::figure::build::{Importance as Bar, importances};
+use crate::random::{generator, shuffle};
 
 /// Rows that importances are measured on at most.
 const IMPORTANCE_ROWS: usize = 1_000;
@@ -135,31 +137,38 @@ pub(crate) fn importance_card(surface: &Surface, importance: &Importance, order:
             idle.join(", ")
         ));
     }
+    let inputs: Vec<Bar> = order
+        .iter()
+        .map(|feature| {
+            let (value, reach) = (
+                importance.rise[*feature],
+                1.645 * importance.noise[*feature],
+            );
+            Bar {
+                name: name(feature),
+                value,
+                low: value - reach,
+                high: value + reach,
+            }
+        })
+        .collect();
     card(
         surface,
         CardKind::PermutationImportance,
         None,
         sentence,
-        Figure {
-            title: format!(
+        importances(
+            &format!(
                 "What `{}` hangs on: held-out error without each feature",
                 surface.target
             ),
-            x: Axis::linear(
+            &inputs,
+            Axis::linear(
                 &format!("rise of the {measure} ({} scale)", surface.scale.name()),
                 "",
             ),
-            y: names("feature", order.iter().map(name).collect()),
-            layers: vec![bars(
-                "rise when shuffled",
-                order.iter().map(|one| importance.rise[*one]).collect(),
-                &order
-                    .iter()
-                    .map(|one| 1.645 * importance.noise[*one])
-                    .collect::<Vec<f64>>(),
-            )],
-            ..Figure::default()
-        },
+            BARS_MAX,
+        ),
         "Each feature is shuffled among held-out rows, which are predicted by the model that had not seen them; a mixture's other shares are rescaled to add up to 1. Features that say the same thing share their importance, so that either alone seems to matter less.",
     )
 }

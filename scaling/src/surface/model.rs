@@ -9,7 +9,8 @@ use super::forest::Forest;
 use super::gaussian::{GaussianProcess, SEARCH_ROWS};
 use super::linear::{Linear, LinearRows, penalties};
 use super::options::Kind;
-use super::split::{apart, folds, generator, shuffle};
+use super::split::{apart, folds};
+use crate::random::{generator, shuffle};
 
 /// A fitted form. Its prediction is on the model's scale: the target's, or log-odds for a probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encode::{Encoded, Encoder};
 use super::features::{Column, Columns};
-use super::split::{generator, shuffle};
+use crate::random::{generator, shuffle};
 
 /// Rows kept to measure distances to.
 const REFERENCES: usize = 256;

@@ -157,9 +157,9 @@ fn unwound_sum(path: &[Step], place: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::bins::{Binned, Cut};
-    use super::super::split::{below, generator};
     use super::super::tree::{Grower, Growth};
     use super::*;
+    use crate::random::{generator, index_below};
 
     /// The definition: the mean over all subsets, with unknown features going both ways.
     fn expected(tree: &Tree, node: usize, row: &[u8], known: usize) -> f64 {
@@ -185,10 +185,10 @@ mod tests {
             .map(|_| {
                 (0..rows)
                     .map(|_| {
-                        if below(&mut random, 10) == 0 {
+                        if index_below(&mut random, 10) == 0 {
                             f64::NAN
                         } else {
-                            below(&mut random, 50) as f64
+                            index_below(&mut random, 50) as f64
                         }
                     })
                     .collect()

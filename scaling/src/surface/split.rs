@@ -1,28 +1,8 @@
-//! Folds over runs, and the generators that everything random draws from.
+//! Folds over runs.
 
 use std::collections::BTreeMap;
 
-use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-
-/// A generator of its own for each purpose and index.
-pub(crate) fn generator(seed: u64, stream: u64) -> ChaCha12Rng {
-    let mut generator = ChaCha12Rng::seed_from_u64(seed);
-    generator.set_stream(stream);
-    generator
-}
-
-/// A uniform index below `count`, by multiplication.
-pub(crate) fn below(generator: &mut ChaCha12Rng, count: usize) -> usize {
-    ((u128::from(generator.next_u64()) * count as u128) >> 64) as usize
-}
-
-/// Fisher and Yates.
-pub(crate) fn shuffle<T>(items: &mut [T], generator: &mut ChaCha12Rng) {
-    for last in (1..items.len()).rev() {
-        items.swap(last, below(generator, last + 1));
-    }
-}
+use crate::random::{generator, shuffle};
 
 /// The runs of a table: for each row the index of its run, and how many runs there are. Runs are numbered by name.
 pub(crate) fn runs(ids: &[String]) -> (Vec<usize>, usize) {

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use super::bins::Binned;
-use super::split::below;
+use crate::random::index_below;
 
 /// A node that has no split.
 const LEAF: u16 = u16::MAX;
@@ -332,7 +332,7 @@ impl Grower<'_> {
         let mut columns: Vec<usize> = (0..count).collect();
         if drawn > 0 && drawn < count {
             for place in 0..drawn {
-                let other = place + below(random, count - place);
+                let other = place + index_below(random, count - place);
                 columns.swap(place, other);
             }
             columns.truncate(drawn);

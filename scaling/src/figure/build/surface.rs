@@ -15,37 +15,37 @@ pub struct Importance {
     pub high: f64,
 }
 
-/// Bars, the largest on top; at most `most`, with a sentence about the rest.
+impl Importance {
+    /// One without an interval.
+    #[must_use]
+    pub fn certain(name: String, value: f64) -> Self {
+        Self {
+            name,
+            value,
+            low: f64::NAN,
+            high: f64::NAN,
+        }
+    }
+}
+
+/// Bars in the order of the inputs, the first on top; at most `most`, with a sentence about the rest.
 #[must_use]
 pub fn importances(title: &str, inputs: &[Importance], axis: Axis, most: usize) -> Figure {
-    let mut sorted: Vec<&Importance> = inputs.iter().collect();
-    sorted.sort_by(|one, other| {
-        other
-            .value
-            .total_cmp(&one.value)
-            .then(one.name.cmp(&other.name))
-    });
-    let left = sorted.len().saturating_sub(most);
-    sorted.truncate(most);
-    let has_ends = sorted
+    let shown = &inputs[..inputs.len().min(most)];
+    let has_ends = shown
         .iter()
         .all(|input| input.low.is_finite() && input.high.is_finite());
-    let column =
-        |of: fn(&Importance) -> f64| sorted.iter().map(|input| of(input)).collect::<Vec<f64>>();
-    let first = sorted.first().map_or(String::new(), |input| {
-        format!("{} matters most.", input.name)
-    });
-    let rest = if left == 0 {
-        String::new()
-    } else {
-        format!(" {left} inputs that matter less are not shown.")
+    let column = |of: fn(&Importance) -> f64| shown.iter().map(of).collect::<Vec<f64>>();
+    let caption = match inputs.len() - shown.len() {
+        0 => String::new(),
+        left => format!("{left} inputs that matter less are not shown."),
     };
     Figure {
         title: title.to_owned(),
-        caption: first + &rest,
+        caption,
         x: axis,
         y: Axis {
-            categories: sorted.iter().map(|input| input.name.clone()).collect(),
+            categories: shown.iter().map(|input| input.name.clone()).collect(),
             ..Axis::default()
         },
         layers: vec![Layer::Bars(Bars {

@@ -187,26 +187,7 @@ fn words(svg: &mut String, item: &Item, font: &Font) {
     if *bold {
         svg.push_str(" font-weight=\"600\"");
     }
-    if *upwards {
-        push(
-            svg,
-            format_args!(
-                " transform=\"rotate(-90 {} {})\"",
-                number(at.0),
-                number(at.1)
-            ),
-        );
-    }
-    if let Some(halo) = halo {
-        push(
-            svg,
-            format_args!(
-                " stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\" paint-order=\"stroke\"",
-                hex(*halo),
-                number(size * 0.4)
-            ),
-        );
-    }
+    turn_and_rim(svg, *at, *size, *upwards, *halo);
     svg.push('>');
     let mut rise = 0.0;
     for span in &spans {
@@ -260,26 +241,7 @@ fn outlines(svg: &mut String, item: &Item, font: &Font) {
         svg,
         format_args!("<path d=\"{}\" fill=\"{}\"", pen.0, hex(*colour)),
     );
-    if *upwards {
-        push(
-            svg,
-            format_args!(
-                " transform=\"rotate(-90 {} {})\"",
-                number(at.0),
-                number(at.1)
-            ),
-        );
-    }
-    if let Some(halo) = halo {
-        push(
-            svg,
-            format_args!(
-                " stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\" paint-order=\"stroke\"",
-                hex(*halo),
-                number(size * 0.4)
-            ),
-        );
-    }
+    turn_and_rim(svg, *at, *size, *upwards, *halo);
     svg.push_str("/>\n");
 }
 
@@ -317,5 +279,28 @@ impl OutlineBuilder for Pen {
     }
     fn close(&mut self) {
         self.0.push('Z');
+    }
+}
+/// Attributes of words that are read upwards, and of a rim around letters.
+fn turn_and_rim(svg: &mut String, at: Point, size: f64, upwards: bool, halo: Option<Rgb>) {
+    if upwards {
+        push(
+            svg,
+            format_args!(
+                " transform=\"rotate(-90 {} {})\"",
+                number(at.0),
+                number(at.1)
+            ),
+        );
+    }
+    if let Some(halo) = halo {
+        push(
+            svg,
+            format_args!(
+                " stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\" paint-order=\"stroke\"",
+                hex(halo),
+                number(size * 0.4)
+            ),
+        );
     }
 }
