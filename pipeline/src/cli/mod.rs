@@ -10,6 +10,7 @@ mod config_list;
 mod deadletter;
 mod demo;
 mod doctor;
+mod files;
 mod fit;
 mod fits;
 mod ingest;
@@ -395,6 +396,13 @@ pub fn say(value: &serde_json::Value) {
     if writeln!(std::io::stdout().lock(), "{value}").is_err() {
         std::process::exit(0);
     }
+}
+
+/// Whether text for people may have colours.
+#[must_use]
+pub fn has_colours() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Prints text for people on standard output.

@@ -1,9 +1,9 @@
 //! `cairn optimal`: what to train with a budget, and what to train when it will also be served.
 
-use super::fit::{load, numbers};
+use super::fit::flags::numbers;
+use super::fit::load;
 use super::table::{Table, number};
 use super::{Failure, Global, Outcome, print, say};
-use cairn_scaling::study::StudyError;
 use cairn_scaling::study::optimal::{AllocationOptions, Optimum, optimal};
 use cairn_scaling::study::serving::{Goal, Plan, Serving, serving};
 use cairn_scaling::{Estimate, Fit};
@@ -50,13 +50,6 @@ enum ServeGoal {
     SameLoss,
     /// The budget, for training and serving together; least loss
     TotalBudget,
-}
-
-impl From<StudyError> for Failure {
-    fn from(error: StudyError) -> Self {
-        let exit = if error.code() == "bad_option" { 2 } else { 1 };
-        Self::new(error.code(), exit, error.to_string(), "fit", error.remedy())
-    }
 }
 
 impl Optimal {

@@ -1,7 +1,8 @@
 //! `cairn predict`: what a fit says of runs that were not trained, each with an interval and how far it looks ahead.
 
+use super::fit::flags::numbers;
 use super::fit::source::Source;
-use super::fit::{damaged, load, numbers, refused};
+use super::fit::{damaged, load};
 use super::table::{Table, number};
 use super::{Failure, Global, Outcome, print, say};
 use crate::input_table::InputTable;
@@ -63,9 +64,7 @@ impl Predict {
             "",
         ]);
         for point in points {
-            let prediction = fit
-                .predict(&point, self.level)
-                .map_err(|error| refused(&error))?;
+            let prediction = fit.predict(&point, self.level)?;
             if global.is_json() {
                 say(&answer(&point, &prediction));
             } else {

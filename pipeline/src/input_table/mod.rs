@@ -15,6 +15,9 @@ use crate::registry::sql::{Refused, refused};
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::common::TableReference;
+use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use files::{by_name, file, named, with_file};
@@ -59,7 +62,8 @@ fn unusable(
 /// A table shaped by SQL, ready to have columns taken from it.
 pub struct InputTable {
     batch: RecordBatch,
-    runtime: Runtime,
+    /// Knows the table as `input`.
+    asker: Asker,
     /// Rows of files that could not be read: file, line, fault.
     pub bad: Vec<(String, u64, String)>,
 }
@@ -99,16 +103,14 @@ impl InputTable {
         if !unnamed.is_empty() {
             tables.insert(INPUT.to_owned(), unnamed);
         }
-        let (session, runtime) = session()?;
+        let asker = Asker::new()?;
         let first = tables.keys().next().cloned().unwrap_or_default();
         let only = (tables.len() == 1).then_some(first);
         for (name, batches) in tables {
             let whole = by_name(&batches).map_err(|error| {
                 unusable("table", error, &name, "give the files the same columns")
             })?;
-            session
-                .register_batch(&name, whole)
-                .map_err(|error| unusable("table", error.to_string(), &name, "rename it"))?;
+            asker.knows(&name, whole)?;
         }
         let sql = match (sql, only) {
             (Some(sql), _) => sql.to_owned(),
@@ -122,49 +124,32 @@ impl InputTable {
                 ));
             }
         };
-        let batch = ask(&session, &runtime, &sql)?;
-        Self {
-            batch,
-            runtime,
-            bad,
-        }
-        .filtered(filter)
+        let batch = asker.ask(&sql)?;
+        Self::over(asker, batch, bad, filter)
     }
 
     /// A table that is already there, such as rows of the registry.
     ///
     /// # Errors
-    /// The filter cannot be used.
+    /// There are no rows, or the filter cannot be used.
     pub fn of(batches: &[RecordBatch], filter: Option<&str>) -> Result<Self, Unusable> {
-        let (_, runtime) = session()?;
         let batch = by_name(batches)
             .map_err(|error| unusable("table", error, "registry", "see the message"))?;
-        Self {
-            batch,
-            runtime,
-            bad: Vec::new(),
+        Self::over(Asker::new()?, batch, Vec::new(), filter)
+    }
+
+    fn over(
+        asker: Asker,
+        mut batch: RecordBatch,
+        bad: Vec<(String, u64, String)>,
+        filter: Option<&str>,
+    ) -> Result<Self, Unusable> {
+        asker.knows(INPUT, batch.clone())?;
+        if let Some(filter) = filter {
+            batch = asker.ask(&format!("SELECT * FROM {INPUT} WHERE {filter}"))?;
+            asker.knows(INPUT, batch.clone())?;
         }
-        .filtered(filter)
-    }
-
-    fn filtered(self, filter: Option<&str>) -> Result<Self, Unusable> {
-        let Some(filter) = filter else {
-            return Ok(self);
-        };
-        let sql = format!("SELECT * FROM {INPUT} WHERE {filter}");
-        let batch = self.ask(&sql)?;
-        Ok(Self { batch, ..self })
-    }
-
-    fn ask(&self, sql: &str) -> Result<RecordBatch, Unusable> {
-        let (session, _) = session()?;
-        let broken = |error: datafusion::error::DataFusionError| {
-            unusable("table", error.to_string(), INPUT, "see the message")
-        };
-        session
-            .register_batch(INPUT, self.batch.clone())
-            .map_err(broken)?;
-        ask(&session, &self.runtime, sql)
+        Ok(Self { batch, asker, bad })
     }
 
     /// Number of rows.
@@ -184,17 +169,6 @@ impl InputTable {
             .collect()
     }
 
-    /// Whether a column holds text.
-    #[must_use]
-    pub fn is_text(&self, name: &str) -> bool {
-        self.batch.column_by_name(name).is_some_and(|column| {
-            matches!(
-                column.data_type(),
-                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean
-            )
-        })
-    }
-
     /// The values of a column or an expression, all rows in order.
     ///
     /// # Errors
@@ -212,7 +186,9 @@ impl InputTable {
                 "write NAME=COLUMN or NAME=EXPRESSION",
             ));
         }
-        let batch = self.ask(&format!("SELECT {expression} AS \"value\" FROM {INPUT}"))?;
+        let batch = self
+            .asker
+            .ask(&format!("SELECT {expression} AS \"value\" FROM {INPUT}"))?;
         if batch.num_columns() != 1 || batch.num_rows() != self.rows() {
             return Err(unusable(
                 "usage",
@@ -229,24 +205,7 @@ impl InputTable {
     /// # Errors
     /// It is neither, or holds something that is no number.
     pub fn numbers(&self, expression: &str) -> Result<Vec<f64>, Unusable> {
-        let column = self.column(expression)?;
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
-        let cast = cast_with_options(&column, &DataType::Float64, &options).map_err(|error| {
-            unusable(
-                "not_a_number",
-                format!("a value is no number: {error}"),
-                expression,
-                "clean the column, or use try_cast(… AS double) and --where",
-            )
-        })?;
-        Ok(cast
-            .as_primitive::<Float64Type>()
-            .iter()
-            .map(|value| value.unwrap_or(f64::NAN))
-            .collect())
+        numbers(&self.column(expression)?, expression)
     }
 
     /// The words of a column or an expression; none where there is no value.
@@ -254,62 +213,160 @@ impl InputTable {
     /// # Errors
     /// It is neither.
     pub fn words(&self, expression: &str) -> Result<Vec<Option<String>>, Unusable> {
-        let column = self.column(expression)?;
-        let cast = cast_with_options(&column, &DataType::Utf8, &CastOptions::default()).map_err(
-            |error| {
-                unusable(
-                    "not_text",
-                    error.to_string(),
-                    expression,
-                    "cast it: CAST(… AS varchar)",
-                )
-            },
-        )?;
-        Ok(cast
-            .as_string::<i32>()
-            .iter()
-            .map(|value| value.map(str::to_owned))
-            .collect())
+        words(&self.column(expression)?, expression)
     }
+
+    /// The words of a column or an expression that has one in every row: `what` they are.
+    ///
+    /// # Errors
+    /// It is neither, or lacks a value.
+    pub fn names_of(&self, what: &str, expression: &str) -> Result<Vec<String>, Unusable> {
+        let words = self.words(expression)?.into_iter().enumerate();
+        words
+            .map(|(row, word)| {
+                word.ok_or_else(|| {
+                    unusable(
+                        "missing_value",
+                        format!("row {} has no {what}", row + 1),
+                        expression,
+                        "leave such rows out with --where",
+                    )
+                })
+            })
+            .collect()
+    }
+
+    /// The runs of the rows; where nobody says which rows belong together, each is one of its own.
+    ///
+    /// # Errors
+    /// As [`Self::names_of`].
+    pub fn runs(&self, expression: Option<&str>) -> Result<Vec<String>, Unusable> {
+        match expression {
+            Some(expression) => self.names_of("run", expression),
+            None => Ok((1..=self.rows())
+                .map(|row| format!("row-{row:06}"))
+                .collect()),
+        }
+    }
+
+    /// The words of a column or an expression that holds text, else its numbers.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn values(&self, expression: &str) -> Result<Values, Unusable> {
+        let column = self.column(expression)?;
+        match column.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => {
+                words(&column, expression).map(Values::Words)
+            }
+            _ => numbers(&column, expression).map(Values::Numbers),
+        }
+    }
+}
+
+/// What a column holds.
+pub enum Values {
+    /// Numbers; NaN where there is none.
+    Numbers(Vec<f64>),
+    /// Words.
+    Words(Vec<Option<String>>),
+}
+
+fn numbers(column: &ArrayRef, expression: &str) -> Result<Vec<f64>, Unusable> {
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let cast = cast_with_options(column, &DataType::Float64, &options).map_err(|error| {
+        unusable(
+            "not_a_number",
+            format!("a value is no number: {error}"),
+            expression,
+            "clean the column, or use try_cast(… AS double) and --where",
+        )
+    })?;
+    Ok(cast
+        .as_primitive::<Float64Type>()
+        .iter()
+        .map(|value| value.unwrap_or(f64::NAN))
+        .collect())
+}
+
+fn words(column: &ArrayRef, expression: &str) -> Result<Vec<Option<String>>, Unusable> {
+    let cast =
+        cast_with_options(column, &DataType::Utf8, &CastOptions::default()).map_err(|error| {
+            unusable(
+                "not_text",
+                error.to_string(),
+                expression,
+                "cast it: CAST(… AS varchar)",
+            )
+        })?;
+    Ok(cast
+        .as_string::<i32>()
+        .iter()
+        .map(|value| value.map(str::to_owned))
+        .collect())
 }
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn session() -> Result<(SessionContext, Runtime), Unusable> {
-    let broken = |error: String| unusable("table", error, "SQL", "see the message");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|error| broken(error.to_string()))?;
-    let environment = RuntimeEnvBuilder::new()
-        .with_memory_limit(MEMORY_BYTES_MAX, 1.0)
-        .build_arc()
-        .map_err(|error| broken(error.to_string()))?;
-    let mut config = SessionConfig::new().with_target_partitions(1);
-    config.options_mut().sql_parser.enable_ident_normalization = false;
-    Ok((
-        SessionContext::new_with_config_rt(config, environment),
-        runtime,
-    ))
+/// SQL over tables by name: one partition, names keep their case, bounded memory.
+struct Asker {
+    session: SessionContext,
+    runtime: Runtime,
 }
 
-fn ask(session: &SessionContext, runtime: &Runtime, sql: &str) -> Result<RecordBatch, Unusable> {
-    let wrong = |error: datafusion::error::DataFusionError| match refused(
-        &error,
-        "name one of the table's columns; a name with blanks stands in double quotes",
-    ) {
-        Refused::Wrong { message, remedy } => unusable("unknown_column", message, sql, remedy),
-        Refused::Store(fault) => unusable("table", fault.to_string(), sql, "see the message"),
-    };
-    runtime.block_on(async {
-        let frame = session.sql(sql).await.map_err(wrong)?;
-        let schema = Arc::new(frame.schema().as_arrow().clone());
-        let batches = frame.collect().await.map_err(wrong)?;
-        let schema = batches.first().map_or(schema, RecordBatch::schema);
-        concat_batches(&schema, &batches)
-            .map_err(|error| unusable("table", error.to_string(), sql, "see the message"))
-    })
+impl Asker {
+    fn new() -> Result<Self, Unusable> {
+        let broken = |error: String| unusable("table", error, "SQL", "see the message");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| broken(error.to_string()))?;
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_limit(MEMORY_BYTES_MAX, 1.0)
+            .build_arc()
+            .map_err(|error| broken(error.to_string()))?;
+        let mut config = SessionConfig::new().with_target_partitions(1);
+        config.options_mut().sql_parser.enable_ident_normalization = false;
+        let session = SessionContext::new_with_config_rt(config, environment);
+        Ok(Self { session, runtime })
+    }
+
+    /// Gives a table its name, in place of the one that had it.
+    fn knows(&self, name: &str, table: RecordBatch) -> Result<(), Unusable> {
+        let broken =
+            |error: DataFusionError| unusable("table", error.to_string(), name, "rename it");
+        let reference = TableReference::bare(name);
+        self.session
+            .deregister_table(reference.clone())
+            .map_err(broken)?;
+        let table = MemTable::try_new(table.schema(), vec![vec![table]]).map_err(broken)?;
+        self.session
+            .register_table(reference, Arc::new(table))
+            .map(drop)
+            .map_err(broken)
+    }
+
+    fn ask(&self, sql: &str) -> Result<RecordBatch, Unusable> {
+        let wrong = |error: DataFusionError| match refused(
+            &error,
+            "name one of the table's columns; a name with blanks stands in double quotes",
+        ) {
+            Refused::Wrong { message, remedy } => unusable("unknown_column", message, sql, remedy),
+            Refused::Store(fault) => unusable("table", fault.to_string(), sql, "see the message"),
+        };
+        self.runtime.block_on(async {
+            let frame = self.session.sql(sql).await.map_err(wrong)?;
+            let schema = Arc::new(frame.schema().as_arrow().clone());
+            let batches = frame.collect().await.map_err(wrong)?;
+            let schema = batches.first().map_or(schema, RecordBatch::schema);
+            concat_batches(&schema, &batches)
+                .map_err(|error| unusable("table", error.to_string(), sql, "see the message"))
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! `cairn fit`: a law through a table, with its uncertainty, certificate and back-test. No log needed.
 
+pub mod flags;
+mod refusals;
 pub mod rows;
 pub mod show;
 pub mod source;
 mod studies;
 
 use super::laws::law;
-use super::{Failure, Global, Outcome, print, say};
+use super::{Failure, Global, Outcome, files, print, say};
 use crate::input_table::assignments;
 use cairn_avro::hex;
-use cairn_scaling::{Fit, FitError, FitOptions, FitVerdict, Holdout, ObjectiveKind, Starts, Table};
+use cairn_scaling::{Fit, FitOptions, FitVerdict, ObjectiveKind, Table};
 use clap::Args;
 use rows::Wanted;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use source::Source;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use studies::Besides;
 
@@ -138,15 +140,12 @@ impl FitCommand {
         };
         rows::drop_highest(&mut rows.table, self.drop_highest);
         let options = FitOptions {
-            holdout: holdout(&self.holdout, &rows.table)?,
-            conventions: self.conventions(&rows.expressions, lineage.as_deref())?,
+            holdout: flags::holdout(&self.holdout, &rows.table)?,
+            conventions: self.conventions(&rows.expressions, lineage.as_deref()),
             ..options
         };
         let (mut fit, choice) = match &law {
-            Some(law) => (
-                cairn_scaling::fit(law, &rows.table, &options).map_err(|error| refused(&error))?,
-                None,
-            ),
+            Some(law) => (cairn_scaling::fit(law, &rows.table, &options)?, None),
             None => {
                 let choice = studies::chosen(&mut rows.table, "loss", &options)?;
                 (choice.chosen.clone(), Some(choice))
@@ -156,7 +155,7 @@ impl FitCommand {
         let besides = Besides::of(&self, &fit, &rows.table, &options)?;
         let cpu_s = cpu_s(began_ns);
         if let Some(out) = &self.out {
-            write(
+            files::write_json(
                 out,
                 &Saved {
                     fit: fit.clone(),
@@ -200,11 +199,15 @@ impl FitCommand {
         Ok(FitOptions {
             objective: match &self.objective {
                 None => ObjectiveKind::LawDefault,
-                Some(name) => objective(name)?,
+                Some(name) => flags::word(
+                    "--objective",
+                    name,
+                    "huber_log, huber, least_squares_log, least_squares, student_t_log, student_t or variable_projection",
+                )?,
             },
             delta: self.delta,
-            starts: starts(&self.starts)?,
-            fixed: numbers(&self.fix, "--fix")?,
+            starts: flags::starts(&self.starts)?,
+            fixed: flags::numbers(&self.fix, "--fix")?,
             bootstrap: self.bootstrap,
             level: self.level,
             seed: self.seed,
@@ -217,12 +220,18 @@ impl FitCommand {
         &self,
         expressions: &BTreeMap<String, String>,
         lineage: Option<&str>,
-    ) -> Result<BTreeMap<String, String>, Failure> {
+    ) -> BTreeMap<String, String> {
         let mut conventions = expressions.clone();
-        for (name, value) in assignments(&self.convention)
-            .unwrap_or_else(|_| vec![("counting".to_owned(), self.convention.clone())])
-        {
-            conventions.insert(format!("counting.{name}"), value);
+        match assignments(&self.convention) {
+            Ok(counted) => conventions.extend(
+                counted
+                    .into_iter()
+                    .map(|(name, value)| (format!("counting.{name}"), value)),
+            ),
+            // a sentence, not NAME=VALUE
+            Err(_) => {
+                conventions.insert("counted".to_owned(), self.convention.clone());
+            }
         }
         let told = [
             ("where", self.source.condition.clone()),
@@ -236,21 +245,8 @@ impl FitCommand {
         if self.drop_highest > 0 {
             conventions.insert("dropped_highest".to_owned(), self.drop_highest.to_string());
         }
-        Ok(conventions)
+        conventions
     }
-}
-
-/// What a law's crate refuses, as a failure of a command: the data at fault (1) or the options (2).
-pub(super) fn refused(error: &FitError) -> Failure {
-    let exit = if matches!(
-        error.code(),
-        "bad_option" | "unknown_column" | "unknown_parameter"
-    ) {
-        2
-    } else {
-        1
-    };
-    Failure::new(error.code(), exit, error.to_string(), "fit", error.remedy())
 }
 
 /// Gives the fit its identity: a digest of all that it says.
@@ -287,98 +283,15 @@ pub(super) struct Saved {
     pub(super) options: FitOptions,
 }
 
-fn write(path: &Path, saved: &Saved) -> Result<(), Failure> {
-    let text = serde_json::to_string(saved).map_err(unwritable)?;
-    std::fs::write(path, text + "\n").map_err(|error| {
-        Failure::new(
-            "io",
-            2,
-            error.to_string(),
-            path.display().to_string(),
-            "name a file that can be written",
-        )
-    })
-}
-
+/// The file that `--out` wrote.
 pub(super) fn saved(path: &Path) -> Result<Saved, Failure> {
-    let place = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(
-            "io",
-            2,
-            error.to_string(),
-            &place,
-            "name the file that `cairn fit --out` wrote",
-        )
-    })?;
-    serde_json::from_str(&text).map_err(|error| {
-        Failure::new(
-            "not_a_fit",
-            2,
-            error.to_string(),
-            &place,
-            "name the file that `cairn fit --out` wrote; what --json prints is shorter",
-        )
-    })
+    let remedy = "name the file that `cairn fit --out` wrote; what --json prints is shorter";
+    files::read_json(path, "not_a_fit", remedy)
 }
 
 /// A fit from the file that `--out` wrote.
 pub(super) fn load(path: &Path) -> Result<Fit, Failure> {
     Ok(saved(path)?.fit)
-}
-
-fn objective(name: &str) -> Result<ObjectiveKind, Failure> {
-    serde_json::from_value(json!(name)).map_err(|_| {
-        Failure::usage(
-            format!("there is no objective {name}"),
-            "take huber_log, huber, least_squares_log, least_squares, student_t_log, student_t or variable_projection",
-        )
-    })
-}
-
-fn starts(text: &str) -> Result<Starts, Failure> {
-    match text {
-        "data" => Ok(Starts::Data),
-        "grid" | "paper" => Ok(Starts::Grid),
-        count => count.parse().map(Starts::Count).map_err(|_| {
-            Failure::usage(format!("--starts {count}"), "take data, grid or a number")
-        }),
-    }
-}
-
-/// How many of the table's runs the back-test holds out.
-fn holdout(text: &str, table: &Table) -> Result<Holdout, Failure> {
-    let wrong = || {
-        Failure::usage(
-            format!("--holdout {text}"),
-            "take compute:FRACTION such as compute:0.2, or runs:K",
-        )
-    };
-    match text.split_once(':') {
-        Some(("compute", share)) => {
-            let share: f64 = share.parse().map_err(|_| wrong())?;
-            if !(0.0..1.0).contains(&share) {
-                return Err(wrong());
-            }
-            let runs = table.run_ids.iter().collect::<BTreeSet<_>>().len();
-            Ok(Holdout::Runs((share * runs as f64).ceil() as u32))
-        }
-        Some(("runs", count)) => count.parse().map(Holdout::Runs).map_err(|_| wrong()),
-        _ => Err(wrong()),
-    }
-}
-
-/// `NAME=NUMBER,…`
-pub(super) fn numbers(text: &str, flag: &str) -> Result<BTreeMap<String, f64>, Failure> {
-    assignments(text)?
-        .into_iter()
-        .map(|(name, value)| {
-            let number = value
-                .parse()
-                .map_err(|_| Failure::usage(format!("{flag} {name}={value}"), "give a number"))?;
-            Ok((name, number))
-        })
-        .collect()
 }
 
 /// Says which rows of the files could not be read, the first few by name.

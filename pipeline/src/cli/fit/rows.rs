@@ -88,49 +88,26 @@ pub fn take(
         .numbers(&expression)
         .map_err(|error| missing(error.into(), asked, asked.response, response.is_some()))?;
     expressions.insert(asked.response.to_owned(), expression);
-    let rows = input.rows();
-    let words = |name: &str, expression: &str| -> Result<Vec<String>, Failure> {
-        let words = input.words(expression)?;
-        words
-            .into_iter()
-            .enumerate()
-            .map(|(row, word)| {
-                word.ok_or_else(|| {
-                    Failure::new(
-                        "missing_value",
-                        2,
-                        format!("row {} has no {name}", row + 1),
-                        expression,
-                        "leave such rows out with --where",
-                    )
-                })
-            })
-            .collect()
-    };
     let run = given("run").or_else(|| {
         source
             .cohort
             .as_ref()
             .map(|_| source.default_expression("run"))
     });
-    table.run_ids = match &run {
-        Some(expression) => words("run", expression)?,
-        // nobody says which rows belong together: each is a run of its own
-        None => (1..=rows).map(|row| format!("row-{row:06}")).collect(),
-    };
+    table.run_ids = input.runs(run.as_deref())?;
     table.weights = match given("weight") {
         Some(expression) => input.numbers(&expression)?,
-        None => vec![1.0; rows],
+        None => vec![1.0; input.rows()],
     };
     if let Some(expression) = given("group") {
-        table.groups = words("group", &expression)?;
+        table.groups = input.names_of("group", &expression)?;
     }
     if let Some(expression) = cluster.map(str::to_owned).or_else(|| given("cluster")) {
-        table.clusters = words("cluster", &expression)?;
+        table.clusters = input.names_of("cluster", &expression)?;
         expressions.insert("cluster".to_owned(), expression);
     }
     if let Some(expression) = given("convention") {
-        one_convention(&words("convention", &expression)?, &expression)?;
+        one_convention(&input.names_of("convention", &expression)?, &expression)?;
     }
     for name in ["weight", "group", "convention"] {
         expressions.extend(given(name).map(|expression| (name.to_owned(), expression)));

@@ -77,6 +77,15 @@ impl Source {
             "SELECT * FROM rows WHERE status = 'finished' AND tenant = {} AND ({where_sql}) ORDER BY run_id",
             literal(&tenant)
         ))?;
+        if rows.iter().all(|batch| batch.num_rows() == 0) {
+            return Err(Failure::new(
+                "no_rows",
+                1,
+                format!("no finished run belongs to the cohort {name}"),
+                "registry",
+                "`cairn runs cohort show` lists its runs, `cairn run --drain` works off what is still on the log",
+            ));
+        }
         Ok((InputTable::of(&rows, condition)?, Some(lineage)))
     }
 

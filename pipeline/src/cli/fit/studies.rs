@@ -2,7 +2,7 @@
 //! and whether groups obey one law.
 
 use super::super::table::{Table as Lines, number};
-use super::super::{Failure, Global, print, say};
+use super::super::{Failure, Global, files, print, say};
 use super::FitCommand;
 use super::rows::{self, Wanted};
 use crate::input_table::InputTable;
@@ -45,7 +45,7 @@ pub fn run(
         command.cluster.as_deref(),
     )?;
     rows::drop_highest(&mut rows.table, command.drop_highest);
-    let mut conventions = command.conventions(&rows.expressions, lineage)?;
+    let mut conventions = command.conventions(&rows.expressions, lineage);
     conventions.insert(
         "compute".to_owned(),
         if needed[1] == "c" {
@@ -58,7 +58,7 @@ pub fn run(
         let options = IsoflopOptions {
             budget_tolerance: command.budget_tolerance,
             sizes_min: command.sizes_min,
-            bootstrap: options.bootstrap.max(200),
+            bootstrap: options.bootstrap,
             level: options.level,
             seed: options.seed,
             ..IsoflopOptions::default()
@@ -68,7 +68,7 @@ pub fn run(
     } else {
         let options = EnvelopeOptions {
             sizes_min: command.sizes_min,
-            bootstrap: options.bootstrap.max(200),
+            bootstrap: options.bootstrap,
             level: options.level,
             seed: options.seed,
             ..EnvelopeOptions::default()
@@ -86,15 +86,7 @@ pub fn run(
         answer.extend(found);
     }
     if let Some(out) = &command.out {
-        std::fs::write(out, format!("{answer}\n")).map_err(|error| {
-            Failure::new(
-                "io",
-                2,
-                error.to_string(),
-                out.display().to_string(),
-                "name a file that can be written",
-            )
-        })?;
+        files::write_json(out, &answer)?;
     }
     if global.is_json() {
         say(&answer);

@@ -5,7 +5,7 @@ mod plot;
 use super::fit::{Saved, brief, saved, show, unwritable};
 use super::runs::view::{View, literal};
 use super::table::{self, number};
-use super::{Failure, Global, Outcome, print, say};
+use super::{Failure, Global, Outcome, files, print, say};
 use crate::registry::{self, AsOf};
 use cairn_avro::record::ScalingFit;
 use cairn_scaling::{FitOptions, Table};
@@ -198,15 +198,7 @@ impl Export {
     fn run(self, global: &Global) -> Outcome {
         let records = records(global, self.condition.as_deref())?;
         let document = crate::fits::export(&records);
-        std::fs::write(&self.out, format!("{document:#}\n")).map_err(|error| {
-            Failure::new(
-                "io",
-                2,
-                error.to_string(),
-                self.out.display().to_string(),
-                "name a file that can be written",
-            )
-        })?;
+        files::write(&self.out, format!("{document:#}\n"))?;
         if global.is_json() {
             say(&serde_json::json!({"file": self.out, "fits": records.len()}));
         } else {

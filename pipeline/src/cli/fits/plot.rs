@@ -1,12 +1,11 @@
 //! `cairn fits plot`: pictures of a fit that a reader would put into a paper, and the same in the terminal.
 
 use super::find;
-use crate::cli::fit::{Saved, refused};
-use crate::cli::{Failure, Global, Outcome, print, say};
+use crate::cli::fit::Saved;
+use crate::cli::{Failure, Global, Outcome, files, has_colours, print, say};
 use cairn_scaling::figure::{Figure, Style, build, to_png, to_svg, to_terminal};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 /// Pictures of a fit.
@@ -94,8 +93,7 @@ impl Plot {
                     let (against, quantiles) = build::fitted_residuals(&fit, &rows);
                     vec![against, quantiles]
                 }
-                Kind::Profiles => build::fitted_profiles(&fit, &rows, &options, PROFILE_STEPS)
-                    .map_err(|error| refused(&error))?,
+                Kind::Profiles => build::fitted_profiles(&fit, &rows, &options, PROFILE_STEPS)?,
                 Kind::Contours => vec![build::fitted_contours(&fit, &rows)],
                 Kind::Backtest => vec![build::fitted_backtest(&fit)],
             };
@@ -127,23 +125,14 @@ impl Plot {
         figure: &Figure,
         style: &Style,
     ) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::new(
-                "io",
-                2,
-                error.to_string(),
-                folder.display().to_string(),
-                "name a folder that can be written",
-            )
-        };
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        files::folder(folder)?;
         for format in &self.format {
             let (end, bytes) = match format {
                 Format::Svg => ("svg", to_svg(figure, style).into_bytes()),
                 Format::Png => ("png", to_png(figure, style)),
             };
             let path = folder.join(format!("{name}.{end}"));
-            std::fs::write(&path, bytes).map_err(failed)?;
+            files::write(&path, bytes)?;
             if global.is_json() {
                 say(&json!({"figure": name, "file": path, "caption": figure.caption}));
             } else {
@@ -160,7 +149,6 @@ fn drawn(global: &Global, name: &str, figure: &Figure) {
         say(&json!({"figure": name, "specification": figure}));
         return;
     }
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    print(&to_terminal(figure, 78, 20, colour));
+    print(&to_terminal(figure, 78, 20, has_colours()));
     print("\n");
 }

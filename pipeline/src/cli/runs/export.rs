@@ -1,6 +1,6 @@
 //! `cairn runs export`: rows into one file that any tool reads.
 
-use super::super::{Failure, Global, Outcome, print, say};
+use super::super::{Failure, Global, Outcome, files, print, say};
 use super::view::{View, as_of};
 use clap::Args;
 use datafusion::arrow::array::RecordBatch;
@@ -60,15 +60,7 @@ impl Export {
         let batches = view.ask(&format!(
             "SELECT * FROM rows{condition} ORDER BY tenant, run_id"
         ))?;
-        write(kind, &self.out, &batches).map_err(|why| {
-            Failure::new(
-                "io",
-                2,
-                why,
-                self.out.display().to_string(),
-                "name a file that can be written",
-            )
-        })?;
+        write(kind, &self.out, &batches).map_err(|why| files::unwritable(&self.out, why))?;
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if global.is_json() {
             say(&serde_json::json!({"out": self.out.display().to_string(), "rows": rows}));

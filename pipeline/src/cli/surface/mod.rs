@@ -4,19 +4,19 @@ mod show;
 mod taken;
 
 use super::fit::damaged;
+use super::fit::flags::word;
 use super::fit::source::Source;
 use super::table::{Table, number};
-use super::{Failure, Global, Outcome, print, say};
+use super::{Failure, Global, Outcome, files, has_colours, print, say};
 use cairn_scaling::figure::{Style, to_svg, to_terminal};
 use cairn_scaling::surface::{
-    ExplainOptions, Kind, Purpose, Scale, SurfaceError, SurfaceHoldout, SurfaceOptions, explain,
-    explain_point, fit_surface, parse_monotone,
+    ExplainOptions, Kind, Purpose, Scale, SurfaceHoldout, SurfaceOptions, explain, explain_point,
+    fit_surface, parse_monotone,
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
-use taken::{Saved, Taken, columns, load, named, point, write, written};
+use std::path::{Path, PathBuf};
+use taken::{Saved, Taken, columns, named, point};
 
 /// Learn a target over the configuration of runs.
 #[derive(Args)]
@@ -129,31 +129,17 @@ impl SurfaceCommand {
     }
 }
 
-impl From<SurfaceError> for Failure {
-    fn from(error: SurfaceError) -> Self {
-        let exit = if matches!(error.code(), "bad_option" | "unknown_column") {
-            2
-        } else {
-            1
-        };
-        Self::new(
-            error.code(),
-            exit,
-            error.to_string(),
-            "surface",
-            error.remedy(),
-        )
-    }
+/// The file that `surface fit --out` wrote.
+fn load(path: &Path) -> Result<Saved, Failure> {
+    let remedy = "name the file that `cairn surface fit --out` wrote";
+    files::read_json(path, "not_a_surface", remedy)
 }
 
-/// A word of the contract that serde knows.
-fn word<T: serde::de::DeserializeOwned>(
-    flag: &str,
-    text: &str,
-    allowed: &str,
-) -> Result<T, Failure> {
-    serde_json::from_value(json!(text))
-        .map_err(|_| Failure::usage(format!("{flag} {text}"), format!("take {allowed}")))
+/// Says how many rows could not be learnt from.
+fn left_out(rows: usize) {
+    if rows > 0 {
+        eprintln!("cairn: {rows} rows without the target are left out");
+    }
 }
 
 impl FitSurface {
@@ -190,7 +176,7 @@ impl FitSurface {
                     .collect())
             })
             .collect::<Result<Vec<Vec<String>>, Failure>>()?;
-        let features = taken.features(&input)?;
+        let (features, missing) = taken.features(&input)?;
         let options = SurfaceOptions {
             kind,
             scale,
@@ -202,13 +188,16 @@ impl FitSurface {
             ..SurfaceOptions::default()
         };
         let surface = fit_surface(&features, &options)?;
+        left_out(missing);
         if global.is_json() {
-            say(&show::summary(&surface));
+            let mut answer = show::summary(&surface);
+            answer["rows_without_target"] = json!(missing);
+            say(&answer);
         } else {
             print(&show::text(&surface));
         }
         if let Some(out) = &self.out {
-            write(out, &written(&Saved { surface, taken })?)?;
+            files::write_json(out, &Saved { surface, taken })?;
         }
         damaged(&input.bad);
         Ok(if input.bad.is_empty() { 0 } else { 3 })
@@ -225,7 +214,7 @@ impl PredictSurface {
         for (row, prediction) in predictions.iter().enumerate() {
             if global.is_json() {
                 let mut value = serde_json::to_value(prediction).unwrap_or_default();
-                value["row"] = json!(row);
+                value["row"] = json!(row + 1);
                 value["point"] = point(&columns, row);
                 say(&value);
             } else {
@@ -271,7 +260,7 @@ impl Explain {
     fn run(self, global: &Global) -> Outcome {
         let Saved { surface, taken } = load(&self.surface)?;
         let (input, _) = self.source.read(global)?;
-        let features = taken.features(&input)?;
+        let (features, _) = taken.features(&input)?;
         let options = ExplainOptions {
             features: crate::input_table::parts(&self.features)
                 .into_iter()
@@ -291,15 +280,7 @@ impl Explain {
             cards.push(explain_point(&surface, &features.columns, row)?);
         }
         if let Some(folder) = &self.out {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                Failure::new(
-                    "io",
-                    2,
-                    error.to_string(),
-                    folder.display().to_string(),
-                    "name a folder that can be written",
-                )
-            })?;
+            files::folder(folder)?;
         }
         for (number, card) in cards.iter().enumerate() {
             let value = json!(card);
@@ -308,24 +289,20 @@ impl Explain {
             } else {
                 print(&format!(
                     "{}\n{}\n",
-                    to_terminal(&card.figure, 78, 16, colours()),
+                    to_terminal(&card.figure, 78, 16, has_colours()),
                     card.sentence
                 ));
             }
             if let Some(folder) = &self.out {
                 let kind = value["kind"].as_str().unwrap_or("card");
                 let name = format!("{:02}-{kind}", number + 1);
-                write(&folder.join(format!("{name}.json")), &written(card)?)?;
-                write(
+                files::write_json(&folder.join(format!("{name}.json")), card)?;
+                files::write(
                     &folder.join(format!("{name}.svg")),
-                    &to_svg(&card.figure, &Style::card()),
+                    to_svg(&card.figure, &Style::card()),
                 )?;
             }
         }
         Ok(0)
     }
-}
-
-fn colours() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

@@ -1,11 +1,10 @@
 //! Where the columns of a surface come from, and the file that it is kept in.
 
 use super::super::Failure;
-use crate::input_table::{InputTable, parts};
+use crate::input_table::{InputTable, Values, parts};
 use cairn_scaling::surface::{Column, Columns, Features, Surface};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Where the columns of a surface come from: names and expressions over the user's table.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,27 +25,28 @@ pub(super) struct Saved {
 }
 
 impl Taken {
-    /// The rows to learn from.
-    pub(super) fn features(&self, input: &InputTable) -> Result<Features, Failure> {
-        let rows = input.rows();
-        Ok(Features {
+    /// The rows to learn from, and how many were left out because they lack the target.
+    pub(super) fn features(&self, input: &InputTable) -> Result<(Features, usize), Failure> {
+        let all = Features {
             columns: columns(input, &self.features)?,
             target_name: self.target.clone(),
             target: input.numbers(&self.target)?,
-            run_ids: match &self.run {
-                Some(run) => input
-                    .words(run)?
-                    .into_iter()
-                    .map(Option::unwrap_or_default)
-                    .collect(),
-                None => (1..=rows).map(|row| format!("row-{row:06}")).collect(),
-            },
+            run_ids: input.runs(self.run.as_deref())?,
             weights: self
                 .weight
                 .as_deref()
                 .map(|weight| input.numbers(weight))
                 .transpose()?
                 .unwrap_or_default(),
+        };
+        let kept: Vec<usize> = (0..all.len())
+            .filter(|row| !all.target[*row].is_nan())
+            .collect();
+        let left_out = all.len() - kept.len();
+        Ok(if left_out == 0 {
+            (all, 0)
+        } else {
+            (all.take(&kept), left_out)
         })
     }
 }
@@ -106,10 +106,9 @@ pub(super) fn columns(input: &InputTable, wanted: &[(String, String)]) -> Result
     wanted
         .iter()
         .map(|(name, expression)| {
-            let column = if input.is_text(expression) {
-                Column::Category(input.words(expression)?)
-            } else {
-                Column::Number(input.numbers(expression)?)
+            let column = match input.values(expression)? {
+                Values::Words(words) => Column::Category(words),
+                Values::Numbers(numbers) => Column::Number(numbers),
             };
             Ok((name.clone(), column))
         })
@@ -125,31 +124,4 @@ pub(super) fn point(columns: &Columns, row: usize) -> Value {
         .iter()
         .map(|(name, column)| (name.clone(), value(column)))
         .collect()
-}
-
-pub(super) fn load(path: &Path) -> Result<Saved, Failure> {
-    let place = path.display().to_string();
-    let remedy = "name the file that `cairn surface fit --out` wrote";
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new("io", 2, error.to_string(), &place, remedy))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Failure::new("not_a_surface", 2, error.to_string(), &place, remedy))
-}
-
-pub(super) fn written(value: &impl Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string(value)
-        .map_err(|error| Failure::new("io", 2, error.to_string(), "surface", "report it"))?;
-    Ok(text + "\n")
-}
-
-pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| {
-        Failure::new(
-            "io",
-            2,
-            error.to_string(),
-            path.display().to_string(),
-            "name a file that can be written",
-        )
-    })
 }
