@@ -3,7 +3,7 @@
 
 The published Compose schema, the binary's own list of options and settings, the files of this repository, and each other: ports,
 hosts, paths, versions. No container is started and no registry is asked whether an image exists. `docker compose config` and
-`promtool check config` are run where they are found.
+promtool are run where they are found.
 """
 
 import argparse
@@ -161,13 +161,15 @@ def check_prometheus(services, listen_port, load):
         hold(source and (ROOT / source).is_file(), f"prometheus reads rules from {path}, which is not mounted")
         for group in load(ROOT / source)["groups"] if source else []:
             for rule in group["rules"]:
-                for metric in re.findall(r"\bcairn_\w+", rule["expr"]):
+                for metric in re.findall(r"\bcairn_\w+?(?=(?:_bucket|_sum|_count)?\b)", rule["expr"]):
                     hold(metric in known, f"{rule['alert']} asks for {metric}, which is no metric")
     promtool = shutil.which(os.environ.get("CAIRN_PROMTOOL", "promtool"))
     if promtool:
-        holds(promtool, "check", "config", PROMETHEUS)
+        holds(promtool, "check", "config", "--syntax-only", PROMETHEUS)
+        holds(promtool, "check", "rules", PROMETHEUS.with_name("rules.yml"))
+        holds(promtool, "test", "rules", PROMETHEUS.with_name("rules.test.yml"))
     else:
-        without("promtool is not installed: Prometheus' own check of its configuration", required=False)
+        without("promtool is not installed: Prometheus' own check of its configuration and alerts")
 
 
 def main():
