@@ -86,6 +86,8 @@ impl Default for LogConfig {
 pub struct RuntimeConfig {
     pub tenants: Vec<String>,
     pub commit_interval_ms: u64,
+    pub commit_interval_ms_max: u64,
+    pub commit_share_max: f64,
     pub idle_commit_ms: u64,
     pub poll_records_max: usize,
     pub batch_records_max: usize,
@@ -116,6 +118,8 @@ impl Default for RuntimeConfig {
         Self {
             tenants: vec!["default".to_owned()],
             commit_interval_ms: 100,
+            commit_interval_ms_max: 400,
+            commit_share_max: 0.2,
             idle_commit_ms: 10,
             poll_records_max: 5_000,
             batch_records_max: 50_000,
@@ -408,6 +412,23 @@ impl Config {
                     runtime.commit_interval_ms
                 ),
                 "a transaction that outlives its time-out is aborted by the broker; 100 is the default",
+            ));
+        }
+        if runtime.commit_interval_ms_max >= self.log.transaction_timeout_ms {
+            return Err(wrong(
+                "runtime.commit_interval_ms_max",
+                format!(
+                    "{} is not under log.transaction_timeout_ms",
+                    runtime.commit_interval_ms_max
+                ),
+                "a transaction that outlives its time-out is aborted by the broker; 400 is the default",
+            ));
+        }
+        if !(0.01..=1.0).contains(&runtime.commit_share_max) {
+            return Err(wrong(
+                "runtime.commit_share_max",
+                format!("{} is not a share from 0.01 to 1", runtime.commit_share_max),
+                "0.2 is the default; 1 keeps to runtime.commit_interval_ms whatever commits take",
             ));
         }
         for (name, value) in [

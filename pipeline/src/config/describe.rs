@@ -61,7 +61,15 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "runtime.commit_interval_ms",
-        "Longest time between commits; an urgent output commits at once.",
+        "Longest time between commits, as long as they are quick; an urgent output commits at once.",
+    ),
+    (
+        "runtime.commit_interval_ms_max",
+        "Longest time between commits where they are slow: runtime.commit_share_max stretches the interval so far.",
+    ),
+    (
+        "runtime.commit_share_max",
+        "Share of the time that commits may take: under load the interval grows until they take no more. 1 never stretches it.",
     ),
     (
         "runtime.idle_commit_ms",

@@ -68,6 +68,14 @@ fn values_are_validated_at_the_start() {
             "runtime: {commit_interval_ms: 10000}",
             "runtime.commit_interval_ms",
         ),
+        (
+            "runtime: {commit_interval_ms_max: 10000}",
+            "runtime.commit_interval_ms_max",
+        ),
+        (
+            "runtime: {commit_share_max: 0.0}",
+            "runtime.commit_share_max",
+        ),
         ("log: {group_protocol: eager}", "log.group_protocol"),
         ("runtime: {tenants: [Acme]}", "runtime.tenants"),
     ] {

@@ -80,6 +80,7 @@ impl Member {
         let asked = self.clock.now();
         self.session.commit(&offsets)?;
         let took = self.clock.since(asked);
+        self.pace.took(self.clock.since(begun));
         self.applied.extend(offsets);
         let batch = std::mem::take(&mut self.batch);
         self.answers.clear();

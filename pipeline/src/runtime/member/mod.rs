@@ -5,7 +5,7 @@
 //!  assigned: restore from the changelog ──► committed offsets ──► go      revoked: commit, let go     lost: abort, let go
 //! ```
 //!
-//! The commit interval is a maximum: an urgent output, a full batch, a rebalance, or a moment without input commits earlier. After an abort the
+//! The commit interval (see [`pacing`]) is a maximum: an urgent output, a full batch, a rebalance, or a moment without input commits earlier. After an abort the
 //! overlays are dropped and the input is read again from the last commit; any other fault ends the member, and the
 //! supervisor builds a new one, whose session fences this one.
 
@@ -13,6 +13,7 @@ mod committing;
 mod ending;
 mod guarding;
 mod owning;
+mod pacing;
 mod reading;
 mod restoring;
 
@@ -92,6 +93,7 @@ pub struct Member {
     owned: BTreeSet<TopicPartition>,
     emit: Emit,
     batch: Batch,
+    pace: pacing::Pace,
     /// Next offset of each owned partition as of the last commit.
     applied: Offsets,
     /// For a kind without state: what is held back so that partitions stay in order of time.
@@ -162,6 +164,7 @@ impl Member {
             owned: BTreeSet::new(),
             emit: Emit::default(),
             batch: Batch::default(),
+            pace: pacing::Pace::default(),
             applied: Offsets::new(),
             merge,
             learned: None,
@@ -324,7 +327,7 @@ impl Member {
     }
 
     fn interval(&self) -> Duration {
-        Duration::from_millis(self.settings.commit_interval_ms)
+        self.pace.interval(&self.settings)
     }
 
     fn note_abort(&self, why: &str) {
