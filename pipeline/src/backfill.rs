@@ -6,24 +6,21 @@
 //! backfill that runs twice asks for less or nothing.
 
 use crate::contents;
-use cairn_avro::codec::{self, Reader};
-use cairn_avro::contract::{self, Record as _};
+use crate::publish::{Keys, Who, publish};
+use cairn_avro::codec::Reader;
+use cairn_avro::contract::Record as _;
 use cairn_avro::frame;
-use cairn_avro::record::{ExperimentRow, Payload, RunTags};
-use cairn_bus::{Fault, Log, Lookup, Membership, Offsets, Outgoing, SchemaRegistry, TopicState};
+use cairn_avro::record::{ExperimentRow, RunTags};
+use cairn_bus::{Fault, Log, Lookup, SchemaRegistry};
 use cairn_operators::runs::normalize::{DERIVATION_VERSION, Derivation};
-use cairn_topics::{ingress_name, partition_of, run_key};
+use cairn_topics::handle::RUNS_TAGS;
+use cairn_topics::{ingress_name, run_key};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::time::Duration;
 
-/// The topic of requests, without the tenant's prefix.
-const TOPIC: &str = "runs.tags";
 /// Requests sent in one transaction.
 const BATCH_REQUESTS: usize = 1_000;
-/// How long the session waits as it leaves.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which rows are to be derived again.
 #[derive(Clone, Debug, Default)]
@@ -80,9 +77,8 @@ pub fn backfill(
         }
     }
     if !options.dry_run {
-        let topics = log.topics()?;
         for (tenant, runs) in due {
-            ask(log, registry, app_id, &topics, &tenant, &runs)?;
+            ask(log, registry, app_id, &tenant, &runs)?;
         }
     }
     Ok(summary)
@@ -147,50 +143,31 @@ fn ask(
     log: &dyn Log,
     registry: &dyn SchemaRegistry,
     app_id: &str,
-    topics: &BTreeMap<String, TopicState>,
     tenant: &str,
     runs: &[String],
 ) -> Result<(), Fault> {
-    let entry = RunTags::entry();
-    let topic = ingress_name(tenant, TOPIC);
-    let partitions = topics.get(&topic).map(|state| state.partitions);
-    let partitions = partitions.ok_or_else(|| {
-        Fault::Config(format!(
-            "topic {topic} does not exist; `cairn topics apply` creates what is missing"
-        ))
-    })?;
-    let id = registry.id_of(&contract::subject(&topic), entry.schema)?;
-    let mut session = log.open(Membership {
-        operator: "backfill".into(),
-        group: format!("{app_id}.backfill"),
-        // backfills of one tenant follow each other; the last one goes on
-        instance: tenant.to_owned(),
-        thread: 0,
-        topics: Vec::new(),
-    })?;
+    let topic = ingress_name(tenant, RUNS_TAGS.name);
+    // backfills of one tenant follow each other; the last one goes on
+    let who = Who {
+        app_id,
+        operator: "backfill",
+        instance: tenant,
+    };
     for batch in runs.chunks(BATCH_REQUESTS) {
-        for run_id in batch {
-            let request = Payload::RunTags(RunTags {
-                run_id: run_id.clone(),
-                rederive: true,
-                actor: Some("cairn backfill".to_owned()),
-                ..RunTags::default()
-            });
-            let mut value = Vec::with_capacity(64);
-            frame::put(id, &mut value);
-            request
-                .encode(&mut value)
-                .map_err(|fault: codec::Fault| Fault::Config(format!("{topic}: {fault}")))?;
-            let key = run_key(tenant, run_id);
-            session.send(Outgoing {
-                topic: topic.as_str().into(),
-                partition: partition_of(&key, partitions),
-                key: Some(key.into_bytes()),
-                value: Some(value),
-                headers: Vec::new(),
-            })?;
-        }
-        session.commit(&Offsets::new())?;
+        let requests: Vec<Keys<RunTags>> = batch
+            .iter()
+            .map(|run_id| Keys {
+                partition_key: run_key(tenant, run_id),
+                record_key: run_id.clone(),
+                record: RunTags {
+                    run_id: run_id.clone(),
+                    rederive: true,
+                    actor: Some("cairn backfill".to_owned()),
+                    ..RunTags::default()
+                },
+            })
+            .collect();
+        publish(log, registry, &who, &topic, &requests)?;
     }
-    session.close(PATIENCE)
+    Ok(())
 }
