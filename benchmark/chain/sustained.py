@@ -1,9 +1,11 @@
 """A steady load on the whole chain on Kafka, and how long a diverging step takes to its telegram meanwhile.
 
-    python benchmark/chain/sustained.py --cairn BINARY --work DIR [--rate 20000] [--seconds 600] [--probes-per-s 10] [--burst-rows N]
+    python benchmark/chain/sustained.py --cairn BINARY --work DIR [--rate 20000] [--seconds 600] [--probes-per-s 10]
+        [--warm-up-s 5] [--burst-rows N]
 
 Load and probes come from processes of their own. A probe is a run whose loss is NaN at its first step; its time goes from `produce` to the moment when a
-read-committed consumer of `cockpit.telegrams` has it: two hops, their commits, and both clients. With --burst-rows so many rows more are
+read-committed consumer of `cockpit.telegrams` has it: two hops, their commits, and both clients. Probes
+of the first --warm-up-s seconds, in which members meet their partitions for the first time, are told apart. With --burst-rows so many rows more are
 sent as fast as they go in the middle. Prints one JSON object.
 """
 
@@ -52,7 +54,7 @@ def load(bootstrap, registry, rate, seconds, burst_rows, report):
     report.put({"rows": sum(steps), "seconds": time.time() - begun})
 
 
-def probe(bootstrap, registry, rate, seconds, report):
+def probe(bootstrap, registry, rate, seconds, warm_up_s, report):
     """Sends the probes and waits for their telegrams."""
     from confluent_kafka import Consumer
 
@@ -91,7 +93,8 @@ def probe(bootstrap, registry, rate, seconds, report):
     deadline[0] = time.time() + 60
     done.set()
     watcher.join(120)
-    report.put({"sent": len(sent), "seconds": [seen[run] - at for run, at in sent.items() if run in seen]})
+    took = [(at - begun < warm_up_s, seen[run] - at) for run, at in sent.items() if run in seen]
+    report.put({"sent": len(sent), "cold": [s for is_cold, s in took if is_cold], "seconds": [s for is_cold, s in took if not is_cold]})
 
 
 def main():
@@ -101,13 +104,14 @@ def main():
     parser.add_argument("--rate", type=float, default=20_000)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--probes-per-s", type=float, default=10)
+    parser.add_argument("--warm-up-s", type=float, default=5)
     parser.add_argument("--burst-rows", type=int, default=0)
     arguments = parser.parse_args()
     place = stage.Stage(arguments.work, arguments.cairn)
     try:
         place.start()
         rows, probes = multiprocessing.Queue(), multiprocessing.Queue()
-        workers = [multiprocessing.Process(target=probe, args=(place.bootstrap, place.registry, arguments.probes_per_s, arguments.seconds, probes))]
+        workers = [multiprocessing.Process(target=probe, args=(place.bootstrap, place.registry, arguments.probes_per_s, arguments.seconds, arguments.warm_up_s, probes))]
         if arguments.rate or arguments.burst_rows:
             workers.append(multiprocessing.Process(
                 target=load, args=(place.bootstrap, place.registry, arguments.rate, arguments.seconds, arguments.burst_rows, rows)))
@@ -131,7 +135,8 @@ def main():
         print(json.dumps({
             "rate": arguments.rate, "rows": fed["rows"], "feeding_s": round(fed["seconds"], 1), "caught_up_after_s": round(took, 1),
             "cpu_s_per_million": round(cpu / max(fed["rows"], 1) * 1e6, 2), "broker_cpu_s_per_million": round(broker_cpu / max(fed["rows"], 1) * 1e6, 2),
-            "cores": round(cpu / took, 2), "probes": told["sent"], "seen": len(seconds),
+            "cores": round(cpu / took, 2), "probes": told["sent"], "seen": len(seconds) + len(told["cold"]),
+            "cold": len(told["cold"]), "cold_max_ms": round(max(told["cold"], default=0) * 1000),
             **{name: round(stage.quantile(seconds, q) * 1000) for name, q in (("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999), ("max_ms", 1.0))},
             "memory_mib": memory[::minute], "memory_peak_mib": round(stage.memory_mib(place.process.pid)[1]),
             "load_average": round(max(load_average), 1),

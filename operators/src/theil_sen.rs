@@ -71,13 +71,25 @@ pub fn theil_sen(points: &[(f64, f64)], level: f64) -> Option<Slope> {
 
 /// The median of the finite values; `None` where there is none.
 pub fn median(values: &[f64]) -> Option<f64> {
-    let mut finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
-    finite.sort_by(f64::total_cmp);
-    if finite.is_empty() {
-        None
-    } else {
-        Some(median_of_sorted(&finite))
+    let finite = values.iter().copied().filter(|v| v.is_finite());
+    if values.len() > NEAR {
+        return median_of(&mut finite.collect::<Vec<f64>>());
     }
+    let mut near = [0.0; NEAR];
+    let mut n = 0;
+    for (place, value) in near.iter_mut().zip(finite) {
+        *place = value;
+        n += 1;
+    }
+    median_of(near.get_mut(..n)?)
+}
+
+/// So many values are put in order where they are, without memory of their own: a breaker asks for several medians a row.
+const NEAR: usize = 32;
+
+fn median_of(finite: &mut [f64]) -> Option<f64> {
+    finite.sort_unstable_by(f64::total_cmp);
+    (!finite.is_empty()).then(|| median_of_sorted(finite))
 }
 
 /// The standard deviation of the noise of a series, blind to its trend and to outliers: from the median absolute deviation of

@@ -5,7 +5,7 @@
 
 use crate::config::Config;
 use cairn_avro::record::Payload;
-use cairn_operators::redact::{Key, Redactor, Tally};
+use cairn_operators::redact::{Harmless, Key, Redactor, Tally};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -48,6 +48,17 @@ impl Redaction {
     /// Redacts an ingress record in place.
     pub fn payload(&self, tenant: &str, payload: &mut Payload, tally: &mut Tally) {
         self.theirs.payload(tenant, payload, tally);
+    }
+
+    /// The same for one record of many.
+    pub fn payload_after(
+        &self,
+        tenant: &str,
+        payload: &mut Payload,
+        tally: &mut Tally,
+        harmless: &mut Harmless,
+    ) {
+        self.theirs.payload_after(tenant, payload, tally, harmless);
     }
 
     /// Text that others sent, or that quotes them.

@@ -17,7 +17,7 @@ pub use judge::{Received, judge, oversized};
 
 use crate::guards::Book;
 use crate::operator::{At, Dead, Emit, Output};
-use crate::redact::{Redactor, Tally};
+use crate::redact::{Harmless, Redactor, Tally};
 use cairn_avro::record::{Guard, Offset, Payload, RunEvent, RunEvents};
 use guarding::{Guarding, Seen};
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,8 @@ pub struct Admit {
     pending: BTreeMap<String, BTreeMap<String, Pack>>,
     /// Places redacted in the batch.
     redacted: Tally,
+    /// Names in which nothing was found.
+    harmless: Harmless,
 }
 
 impl Admit {
@@ -122,6 +124,7 @@ impl Admit {
             redactor,
             pending: BTreeMap::new(),
             redacted: Tally::default(),
+            harmless: Harmless::default(),
         }
     }
 
@@ -166,8 +169,12 @@ impl Admit {
         self.guarding.see(at, &seen, emit);
         match judged {
             Ok(mut payload) => {
-                self.redactor
-                    .payload(tenant, &mut payload, &mut self.redacted);
+                self.redactor.payload_after(
+                    tenant,
+                    &mut payload,
+                    &mut self.redacted,
+                    &mut self.harmless,
+                );
                 let event = RunEvent {
                     event_id: event_id(tenant, family_topic, given_id, &payload).to_vec(),
                     attempt: payload.attempt(),

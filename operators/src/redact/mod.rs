@@ -17,6 +17,7 @@ mod birth_date;
 mod card;
 mod email;
 pub mod fields;
+mod harmless;
 mod iban;
 mod ip;
 mod jwt;
@@ -36,6 +37,7 @@ mod text;
 mod url_credentials;
 
 pub use fields::Content;
+pub use harmless::Harmless;
 pub use pseudonym::{Key, KeyError};
 pub use tally::Tally;
 pub use text::Text;

@@ -1,7 +1,7 @@
 //! A redactor over whole records: what `admit`, ingest and the gateway call.
 
 use super::fields::{self, Content, Visit};
-use super::{Redactor, Tally};
+use super::{Harmless, Redactor, Tally};
 use cairn_avro::record::Payload;
 use std::borrow::Cow;
 
@@ -9,6 +9,17 @@ impl Redactor {
     /// Redacts an ingress record in place: its texts as their fields are classified, free text only where the allow-list
     /// names the field.
     pub fn payload(&self, tenant: &str, payload: &mut Payload, tally: &mut Tally) {
+        self.payload_after(tenant, payload, tally, &mut Harmless::default());
+    }
+
+    /// The same for one record of many: names in which nothing was found are not searched again.
+    pub fn payload_after(
+        &self,
+        tenant: &str,
+        payload: &mut Payload,
+        tally: &mut Tally,
+        harmless: &mut Harmless,
+    ) {
         let topic = match &self.text_allowed[..] {
             // the topic is only for the allow-list
             [] => "",
@@ -21,6 +32,7 @@ impl Redactor {
                 tenant,
                 topic,
                 tally,
+                harmless,
             },
         );
     }
@@ -41,6 +53,26 @@ struct Redacting<'a> {
     tenant: &'a str,
     topic: &'static str,
     tally: &'a mut Tally,
+    harmless: &'a mut Harmless,
+}
+
+impl Redacting<'_> {
+    /// A name without what is found in it; none where nothing is.
+    fn name(&mut self, name: &str) -> Option<String> {
+        if self.harmless.has(name) {
+            return None;
+        }
+        let found = self
+            .redactor
+            .redact(self.tenant, Content::Identifier, name, self.tally);
+        match found {
+            Cow::Owned(redacted) => Some(redacted),
+            Cow::Borrowed(_) => {
+                self.harmless.note(name);
+                None
+            }
+        }
+    }
 }
 
 impl Visit for Redacting<'_> {
@@ -51,18 +83,19 @@ impl Visit for Redacting<'_> {
             }
             return;
         }
-        if let Cow::Owned(redacted) = self.redactor.redact(self.tenant, content, text, self.tally) {
+        let redacted = match content {
+            Content::Identifier => self.name(text),
+            Content::Free => match self.redactor.redact(self.tenant, content, text, self.tally) {
+                Cow::Owned(redacted) => Some(redacted),
+                Cow::Borrowed(_) => None,
+            },
+        };
+        if let Some(redacted) = redacted {
             *text = redacted;
         }
     }
 
     fn key(&mut self, _: &'static str, name: &str) -> Option<String> {
-        match self
-            .redactor
-            .redact(self.tenant, Content::Identifier, name, self.tally)
-        {
-            Cow::Owned(redacted) => Some(redacted),
-            Cow::Borrowed(_) => None,
-        }
+        self.name(name)
     }
 }

@@ -165,6 +165,28 @@ fn names_of_metrics_are_redacted_and_keep_their_values() {
     );
 }
 
+/// What is remembered of names saves time and lets nothing through: a name with something in it is redacted each time.
+#[test]
+fn remembered_names_are_redacted_as_the_first_time() {
+    let (redactor, mut harmless, mut tally) = (redactor(), Harmless::default(), Tally::default());
+    for _ in 0..3 {
+        for (name, is_kept) in [("run-17", true), ("run-of-mia@example.com", false)] {
+            let mut payload = Payload::from(TrainingTelemetry {
+                run_id: name.into(),
+                metrics: [(name.into(), 1.0)].into(),
+                ..TrainingTelemetry::default()
+            });
+            redactor.payload_after("t", &mut payload, &mut tally, &mut harmless);
+            let Payload::TrainingTelemetry(event) = payload else {
+                unreachable!("it was one")
+            };
+            assert_eq!(event.run_id == name, is_kept, "{}", event.run_id);
+            assert_eq!(event.metrics.contains_key(name), is_kept);
+        }
+    }
+    assert_eq!(tally.total(), 6);
+}
+
 /// The strict setting: free text of a field that nobody has named does not come in at all.
 #[test]
 fn free_text_that_no_list_names_is_withheld() {

@@ -61,7 +61,9 @@ impl Runs {
         if was == RunStatus::Stalled && state.row.status != RunStatus::Stalled {
             emit.put(Output::Telegram(wire::resumed(at, &state.row)));
         }
-        self.touched.insert(key.to_owned());
+        if !self.touched.contains(key) {
+            self.touched.insert(key.to_owned());
+        }
         if let Payload::RunConfig(config) = &event.payload {
             self.declare(key, config.clock);
         }
@@ -173,6 +175,10 @@ impl Runs {
         event: Option<&RunEvent>,
         emit: &mut Emit,
     ) {
+        // most rows bring nothing forth
+        if out.is_empty() {
+            return;
+        }
         let (tenant, run_id) = match self.rows.get(key) {
             Some(state) => (state.row.tenant.clone(), state.row.run_id.clone()),
             None => match cairn_topics::parts_of(key).as_deref() {

@@ -12,6 +12,7 @@ use cairn_avro::record::{
 };
 use cairn_avro::time::rfc3339;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The topic that evidence of this task lies in.
@@ -39,7 +40,11 @@ pub fn row(at: &At<'_>, attempt: i32, event_id: &[u8], telemetry: &TrainingTelem
         loss_scaled: telemetry.loss_scale.is_some(),
         event_id: u64::from_be_bytes(id),
         source: Some(Span {
-            topic: at.topic.to_owned(),
+            topic: if at.topic == TOPIC {
+                Cow::Borrowed(TOPIC)
+            } else {
+                Cow::Owned(at.topic.to_owned())
+            },
             partition: at.partition,
             first: at.offset,
             last: at.offset,
@@ -102,7 +107,7 @@ pub(super) fn window(tenant: &str, run_id: &str, closed: ClosedWindow) -> Window
 
 fn span(span: Span) -> OffsetSpan {
     OffsetSpan {
-        topic: span.topic,
+        topic: span.topic.into_owned(),
         partition: span.partition,
         first: span.first,
         last: span.last,
@@ -167,7 +172,7 @@ pub fn verdict(at: &At<'_>, tenant: &str, run_id: &str, decision: Decision) -> V
         .offsets
         .iter()
         .map(|span| Offset {
-            topic: span.topic.clone(),
+            topic: span.topic.to_string(),
             partition: span.partition,
             offset: span.last,
         })

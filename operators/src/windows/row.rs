@@ -1,5 +1,7 @@
 //! A row as the windows and the breaker see it, and the part of it that is kept until its window closes.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::time::{ClockKind, EventTimeMs};
@@ -47,8 +49,8 @@ impl NumberState {
 /// Offsets of one partition that something rests on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
-    /// Topic.
-    pub topic: String,
+    /// Topic; of a row that comes from a task borrowed, not copied.
+    pub topic: Cow<'static, str>,
     /// Partition.
     pub partition: i32,
     /// First offset.
@@ -204,9 +206,8 @@ impl Kept {
 /// Widens the span of the row's partition, in (topic, partition) order.
 pub(super) fn spans_merge(spans: &mut Vec<Span>, source: Option<&Span>) {
     let Some(source) = source else { return };
-    let at = spans.partition_point(|s| {
-        (s.topic.as_str(), s.partition) < (source.topic.as_str(), source.partition)
-    });
+    let at =
+        spans.partition_point(|s| (&*s.topic, s.partition) < (&*source.topic, source.partition));
     match spans.get_mut(at) {
         Some(span) if span.topic == source.topic && span.partition == source.partition => {
             span.first = span.first.min(source.first);

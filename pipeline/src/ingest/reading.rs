@@ -15,7 +15,7 @@ use cairn_avro::record::{IngestProgress, Payload};
 use cairn_avro::{hex, json};
 use cairn_operators::admit::{self, Received, Rejection};
 use cairn_operators::operator::canonical;
-use cairn_operators::redact::Tally;
+use cairn_operators::redact::{Harmless, Tally};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -81,6 +81,8 @@ pub(super) struct Reading<'r, 'a> {
     progress: IngestProgress,
     covered: Covered,
     out: Out,
+    /// Names in which redaction found nothing.
+    harmless: Harmless,
     since: Instant,
     /// Raw bytes read, and how many there are.
     raw: (u64, Option<u64>),
@@ -109,6 +111,7 @@ impl<'r, 'a> Reading<'r, 'a> {
             begun,
             each,
             raw: (0, ingest.place.size(origin.path)),
+            harmless: Harmless::default(),
             origin,
             progress,
             covered,
@@ -312,10 +315,11 @@ impl<'r, 'a> Reading<'r, 'a> {
         let options = self.ingest.options;
         for event in &mut events {
             // before anything keeps it, and before it may turn out to be too large
-            options.redaction.payload(
+            options.redaction.payload_after(
                 &options.tenant,
                 &mut event.payload,
                 &mut self.covered.open_redacted,
+                &mut self.harmless,
             );
             let event = &*event;
             self.meet(event.payload.run_id())?;
