@@ -19,6 +19,13 @@ const SMOOTHER: f64 = 30.0;
 /// Scaled gradient at which the smoother problem has done its work.
 const LOOSE: f64 = 1e-2;
 
+/// One in so many replicates is of the pilot, and at least so many are.
+const PILOT_SHARE: u32 = 8;
+const PILOT_LEAST: u32 = 25;
+
+/// Objectives closer than this, relatively, are one optimum reached on two ways.
+const TIE: f64 = 1e-9;
+
 /// What the replicates yielded: converged points only.
 #[derive(Clone, Debug)]
 pub(crate) struct Replicates {
@@ -28,8 +35,9 @@ pub(crate) struct Replicates {
     pub(crate) requested: u32,
 }
 
-/// Refits `requested` resamples of the units. Every replicate starts from the points in `warm` (the optimum first) and
-/// from the optimum of its own smoother problem, and keeps the lowest.
+/// Refits `requested` resamples of the units. Every replicate starts from the points in `warm` (the optimum first) and keeps
+/// the lowest. The first ones, a pilot, also start from the optimum of their own smoother problem; where that led one of them
+/// lower, all do, as does a replicate that did not converge. Kinks that a start is caught in come with few rows.
 pub(crate) fn bootstrap(
     problem: &Problem,
     unit_of: &[usize],
@@ -42,6 +50,8 @@ pub(crate) fn bootstrap(
     let mut counts = vec![0_u32; units];
     let (mut rows, mut factors) = (Vec::new(), Vec::new());
     let robust = matches!(problem.loss(), Loss::Huber { .. });
+    let pilot = (requested / PILOT_SHARE).max(PILOT_LEAST);
+    let mut caught = false;
     for replicate in 0..requested {
         let mut generator = generator(seed, u64::from(replicate));
         counts.fill(0);
@@ -57,14 +67,28 @@ pub(crate) fn bootstrap(
             }
         }
         let resampled = problem.resampled(&rows, &factors);
-        let smooth = warm
-            .first()
-            .filter(|_| robust)
-            .map(|start| minimise(&resampled.smoother(SMOOTHER), &problem.bounds, start, LOOSE).at);
+        let from = |start: &Vec<f64>| {
+            minimise(&resampled, &problem.bounds, start, GRADIENT_TOLERANCE)
+        };
         let mut best: Option<Solution> = None;
-        for start in warm.iter().chain(smooth.iter()) {
-            let solution = minimise(&resampled, &problem.bounds, start, GRADIENT_TOLERANCE);
+        for start in warm {
+            let solution = from(start);
             if prefer(&solution, best.as_ref()) {
+                best = Some(solution);
+            }
+        }
+        let converged = best.as_ref().is_some_and(|best| best.converged);
+        if let Some(start) = warm.first()
+            && robust
+            && (replicate < pilot || caught || !converged)
+        {
+            let smooth = minimise(&resampled.smoother(SMOOTHER), &problem.bounds, start, LOOSE);
+            let solution = from(&smooth.at);
+            if prefer(&solution, best.as_ref()) {
+                caught |= best.is_none_or(|best| {
+                    let value = best.evaluation.value;
+                    !best.converged || solution.evaluation.value < value - TIE * value.abs()
+                });
                 best = Some(solution);
             }
         }
