@@ -67,9 +67,8 @@ pub(crate) fn bootstrap(
             }
         }
         let resampled = problem.resampled(&rows, &factors);
-        let from = |start: &Vec<f64>| {
-            minimise(&resampled, &problem.bounds, start, GRADIENT_TOLERANCE)
-        };
+        let from =
+            |start: &Vec<f64>| minimise(&resampled, &problem.bounds, start, GRADIENT_TOLERANCE);
         let mut best: Option<Solution> = None;
         for start in warm {
             let solution = from(start);

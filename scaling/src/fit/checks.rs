@@ -178,7 +178,8 @@ pub(crate) fn separable(
     at: &[f64],
 ) -> Result<(), FitError> {
     let read = law.compiled().formula.columns(law.columns.len());
-    let Some(constant) = (0..law.columns.len()).find(|index| read[*index] && cohort.constant(*index))
+    let Some(constant) =
+        (0..law.columns.len()).find(|index| read[*index] && cohort.constant(*index))
     else {
         return Ok(());
     };

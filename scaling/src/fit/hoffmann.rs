@@ -18,10 +18,13 @@ use crate::law::tape::{BLOCK, Coordinate, Lane};
 
 const COUNT: usize = 5;
 
-/// Rows side by side in vector instructions: what every processor of the last twenty years has.
+/// Partial sums side by side where many sums stay in registers: what vector instructions have had room for in twenty years.
 const PAIR: usize = 2;
 
-/// Rows as the kernel sees them, a column each. Weightless copies of the last row fill them up to a whole pair.
+/// Partial sums side by side where there are few: additions need not wait for each other.
+const GROUP: usize = 8;
+
+/// Rows as the kernel sees them, a column each. Weightless copies of the last row fill them up to whole groups.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows {
     /// ln N minus its mean.
@@ -47,8 +50,8 @@ impl Rows {
     /// Some of the rows with weights of their own.
     pub(crate) fn picked(&self, rows: &[usize], weights: Vec<f64>) -> Self {
         let pick = |column: &[f64]| {
-            // Filled columns are one longer: room for that saves a second allocation.
-            let mut picked = Vec::with_capacity(rows.len() + PAIR);
+            // Filled columns are a little longer: room for that saves a second allocation.
+            let mut picked = Vec::with_capacity(rows.len() + GROUP);
             picked.extend(rows.iter().map(|row| column[*row]));
             picked
         };
@@ -64,7 +67,7 @@ impl Rows {
     }
 
     fn filled(mut self) -> Self {
-        let length = self.count.next_multiple_of(PAIR);
+        let length = self.count.next_multiple_of(GROUP);
         for column in [&mut self.parameters, &mut self.tokens, &mut self.loss] {
             let last = column.last().copied().unwrap_or(0.0);
             column.resize(length, last);
@@ -157,6 +160,17 @@ struct Block {
 /// Partial sums of a pair of rows.
 type Sum = [f64; PAIR];
 
+/// Sums over the rows that are linear in the slopes.
+#[derive(Default)]
+struct FirstSums {
+    value: f64,
+    /// Of the residuals' pulls on ln L_hat: the gradient with its sign turned.
+    gradient: [f64; COUNT],
+    scale: [f64; COUNT],
+    /// Second derivatives of the sum itself, over the sum, that are no part of the gradient: of alpha, of beta.
+    curls: [f64; 2],
+}
+
 /// Value and derivatives; `at` in the order a, b, e, alpha, beta.
 pub(crate) fn evaluate(rows: &Rows, delta: f64, at: &[f64]) -> Evaluation {
     let none = [0.0; BLOCK];
@@ -168,11 +182,7 @@ pub(crate) fn evaluate(rows: &Rows, delta: f64, at: &[f64]) -> Evaluation {
         outer: none,
         major: none,
     };
-    let mut value = [0.0; PAIR];
-    let mut gradient = [[0.0; PAIR]; COUNT];
-    let mut gradient_scale = [[0.0; PAIR]; COUNT];
-    // Second derivatives of the sum itself, over the sum, that are no part of the gradient: of alpha, of beta.
-    let mut curls = [[0.0; PAIR]; 2];
+    let mut firsts = FirstSums::default();
     // Lower triangles, row by row.
     let mut bends = [[0.0; PAIR]; 15];
     let mut hulls = [[0.0; PAIR]; 15];
@@ -185,7 +195,7 @@ pub(crate) fn evaluate(rows: &Rows, delta: f64, at: &[f64]) -> Evaluation {
             lanes,
             &rows.parameters[from..to],
             &rows.tokens[from..to],
-            (&mut value, &mut gradient, &mut gradient_scale, &mut curls),
+            &mut firsts,
         );
         // A few sums at a time stay in registers.
         block.products::<0, 3, 6>(lanes, &mut bends[..6], &mut hulls[..6]);
@@ -195,12 +205,12 @@ pub(crate) fn evaluate(rows: &Rows, delta: f64, at: &[f64]) -> Evaluation {
     let total = |sum: &Sum| sum[0] + sum[1];
     let mut hessian = Matrix::zero(COUNT);
     let mut majoriser = Matrix::zero(COUNT);
-    let gradient: Vec<f64> = gradient.iter().map(|sum| -total(sum)).collect();
+    let gradient: Vec<f64> = firsts.gradient.iter().map(|sum| -sum).collect();
     // A term bends by itself as much as it slopes.
-    for (term, exponent, curl) in [(0, 3, &curls[0]), (1, 4, &curls[1])] {
+    for (term, exponent, curl) in [(0, 3, firsts.curls[0]), (1, 4, firsts.curls[1])] {
         hessian[term][term] = gradient[term];
         hessian[exponent][term] = gradient[exponent];
-        hessian[exponent][exponent] = total(curl);
+        hessian[exponent][exponent] = curl;
     }
     let mut place = 0;
     for first in 0..COUNT {
@@ -213,9 +223,9 @@ pub(crate) fn evaluate(rows: &Rows, delta: f64, at: &[f64]) -> Evaluation {
         }
     }
     Evaluation {
-        value: total(&value),
+        value: firsts.value,
         gradient,
-        gradient_scale: gradient_scale.iter().map(total).collect(),
+        gradient_scale: firsts.scale.to_vec(),
         hessian,
         majoriser,
     }
@@ -265,50 +275,48 @@ impl Block {
             let (residual, weight) = (loss[lane] - residuals[lane], weights[lane]);
             let distance = residual.abs();
             // Huber over delta: pull in [-1, 1], its slope, and the weight of iterated least squares.
-            let near = distance <= delta;
+            let near = distance < delta;
             let bent = if near { distance } else { delta };
-            let pull = if near {
-                residual * inside
-            } else {
-                1.0_f64.copysign(residual)
-            };
+            let size = bent * inside;
             let slope = if near { inside } else { 0.0 };
-            let least_squares = if near { inside } else { 1.0 / distance };
-            let size = pull.abs();
-            residuals[lane] = weight * (bent * (distance - 0.5 * bent) * inside);
-            pulled[lane] = weight * pull;
-            scaled[lane] = weight * if size < PULL_FLOOR { PULL_FLOOR } else { size };
-            outer[lane] = weight * slope + weight * pull;
+            let least_squares = 1.0 / if distance > delta { distance } else { delta };
+            let pull = weight * size.copysign(residual);
+            residuals[lane] = weight * (size * (distance - 0.5 * bent));
+            pulled[lane] = pull;
+            scaled[lane] = weight * if size > PULL_FLOOR { size } else { PULL_FLOOR };
+            outer[lane] = weight * slope + pull;
             major[lane] = weight * least_squares;
         }
     }
 
     /// Adds up value, gradient, its scale and the curls.
-    fn first_sums(
-        &self,
-        lanes: usize,
-        parameters: &[f64],
-        tokens: &[f64],
-        (value, gradient, scale, curls): (
-            &mut Sum,
-            &mut [Sum; COUNT],
-            &mut [Sum; COUNT],
-            &mut [Sum; 2],
-        ),
-    ) {
-        for from in (0..lanes).step_by(PAIR) {
-            for lane in 0..PAIR {
-                let row = from + lane;
-                let (pulled, scaled) = (self.pulled[row], self.scaled[row]);
-                value[lane] += self.cost[row];
-                for index in 0..COUNT {
-                    gradient[index][lane] += pulled * self.slopes[index][row];
-                    scale[index][lane] += scaled * self.slopes[index][row].abs();
+    fn first_sums(&self, lanes: usize, parameters: &[f64], tokens: &[f64], totals: &mut FirstSums) {
+        let zero = [0.0; GROUP];
+        for index in 0..COUNT {
+            let (mut gradient, mut scale) = (zero, zero);
+            for from in (0..lanes).step_by(GROUP) {
+                for lane in 0..GROUP {
+                    let row = from + lane;
+                    let slope = self.slopes[index][row];
+                    gradient[lane] += self.pulled[row] * slope;
+                    scale[lane] += self.scaled[row] * slope.abs();
                 }
-                curls[0][lane] += pulled * parameters[row] * self.slopes[3][row];
-                curls[1][lane] += pulled * tokens[row] * self.slopes[4][row];
+            }
+            totals.gradient[index] += gradient.iter().sum::<f64>();
+            totals.scale[index] += scale.iter().sum::<f64>();
+        }
+        let (mut value, mut of_alpha, mut of_beta) = (zero, zero, zero);
+        for from in (0..lanes).step_by(GROUP) {
+            for lane in 0..GROUP {
+                let row = from + lane;
+                value[lane] += self.cost[row];
+                of_alpha[lane] += self.pulled[row] * (parameters[row] * self.slopes[3][row]);
+                of_beta[lane] += self.pulled[row] * (tokens[row] * self.slopes[4][row]);
             }
         }
+        totals.value += value.iter().sum::<f64>();
+        totals.curls[0] += of_alpha.iter().sum::<f64>();
+        totals.curls[1] += of_beta.iter().sum::<f64>();
     }
 
     /// Adds the products of the slopes `FROM..TO` with those up to them to `SUMS` sums of either curvature.

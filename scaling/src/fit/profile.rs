@@ -214,7 +214,12 @@ impl Walk<'_> {
             // To a little behind where a straight root would end, but not far beyond what is known.
             let growth = 1.1 * root / (root + place.excess);
             let next = step * growth.clamp(1.2, STEP_GROWTH);
-            step = if next.is_nan() { STEP_GROWTH * step } else { next }.min(span);
+            step = if next.is_nan() {
+                STEP_GROWTH * step
+            } else {
+                next
+            }
+            .min(span);
             guess = inside.towards(&place, step);
             inside = place;
         };

@@ -39,11 +39,16 @@ pub(crate) fn neighbour_correlation(cohort: &Cohort, residuals: &[f64], seed: u6
     }
     let mut generator = generator(seed, STREAM);
     let mut signs = vec![1.0; runs];
+    let products: Vec<(usize, usize, f64)> = pairs
+        .iter()
+        .enumerate()
+        .map(|(row, other)| (run_of[row], run_of[*other], cropped[row] * cropped[*other]))
+        .collect();
     let mean_product = |signs: &[f64]| -> f64 {
-        let products = pairs.iter().enumerate().map(|(row, other)| {
-            signs[run_of[row]] * signs[run_of[*other]] * cropped[row] * cropped[*other]
-        });
-        products.sum::<f64>() / power
+        let signed = products
+            .iter()
+            .map(|(one, two, product)| signs[*one] * signs[*two] * product);
+        signed.sum::<f64>() / power
     };
     let observed = mean_product(&signs);
     let mut as_large = 1_u32;
