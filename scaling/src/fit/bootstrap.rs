@@ -19,6 +19,9 @@ const SMOOTHER: f64 = 30.0;
 /// Scaled gradient at which the smoother problem has done its work.
 const LOOSE: f64 = 1e-2;
 
+/// Rows below which every replicate also starts from its smoother problem.
+const ROWS_FEW: usize = 200;
+
 /// One in so many replicates is of the pilot, and at least so many are.
 const PILOT_SHARE: u32 = 8;
 const PILOT_LEAST: u32 = 25;
@@ -36,8 +39,9 @@ pub(crate) struct Replicates {
 }
 
 /// Refits `requested` resamples of the units. Every replicate starts from the points in `warm` (the optimum first) and keeps
-/// the lowest. The first ones, a pilot, also start from the optimum of their own smoother problem; where that led one of them
-/// lower, all do, as does a replicate that did not converge. Kinks that a start is caught in come with few rows.
+/// the lowest. A start can be caught in a kink of Huber's loss; what helps is a start from the optimum of the replicate's own
+/// smoother problem, at the price of the whole replicate again. Kinks come with few rows: there every replicate has that start.
+/// Elsewhere the first ones have it, a pilot; where it led one of them lower, all have it. So has any that did not converge.
 pub(crate) fn bootstrap(
     problem: &Problem,
     unit_of: &[usize],
@@ -50,7 +54,11 @@ pub(crate) fn bootstrap(
     let mut counts = vec![0_u32; units];
     let (mut rows, mut factors) = (Vec::new(), Vec::new());
     let robust = matches!(problem.loss(), Loss::Huber { .. });
-    let pilot = (requested / PILOT_SHARE).max(PILOT_LEAST);
+    let pilot = if problem.len() < ROWS_FEW {
+        requested
+    } else {
+        (requested / PILOT_SHARE).max(PILOT_LEAST)
+    };
     let mut caught = false;
     for replicate in 0..requested {
         let mut generator = generator(seed, u64::from(replicate));

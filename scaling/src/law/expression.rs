@@ -334,3 +334,26 @@ impl Expression {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::Law;
+
+    #[test]
+    fn linear_parts_add_up_to_the_value() {
+        let law = Law::from_yaml(
+            "name: all\nformula: -(p - q * x^r) / (1 + x) + 2 * (q + exp(r * x)) - 3 * p\ncolumns: [{name: x}]\nresponse: {name: y}\nparameters:\n  - {name: p, bounds: [-9, 9]}\n  - {name: q, bounds: [-9, 9]}\n  - {name: r, bounds: [-9, 9]}\n",
+        )
+        .expect("a law");
+        let formula = &law.compiled().formula;
+        let columns = [vec![0.5, 1.0, 4.0]];
+        let (origin, slopes) = formula.linear_parts(&[0, 1], &[7.0, 7.0, 1.5], &columns, 3);
+        for (row, x) in columns[0].iter().enumerate() {
+            let near = |one: f64, two: f64| assert!((one - two).abs() < 1e-12 * two.abs().max(1.0));
+            near(origin[row], 2.0 * libm::exp(1.5 * x));
+            near(slopes[0][row], -1.0 / (1.0 + x) - 3.0);
+            near(slopes[1][row], x * x.sqrt() / (1.0 + x) + 2.0);
+        }
+    }
+}
