@@ -64,32 +64,33 @@ pub(crate) fn search(
 ) -> Option<Search> {
     let mut tally = Tally::default();
     let direct = |start: &Vec<f64>| minimise(problem, &problem.bounds, start, GRADIENT_TOLERANCE);
+    let robust = matches!(problem.loss(), Loss::Huber { .. });
+    let funnelled = robust && far.len() >= FUNNEL_STARTS;
+    let plain = near.iter().chain(far.iter().filter(|_| !funnelled));
     if problem.len() > MANY_ROWS {
         let sample = thinned(problem, order, SAMPLE_ROWS);
-        for (at, hits) in arrivals(&sample, near) {
+        for (at, hits) in arrivals(&sample, plain) {
             tally.add(direct(&at), hits);
         }
     } else {
-        for start in near {
+        for start in plain {
             tally.add(direct(start), 1);
         }
     }
-    let robust = matches!(problem.loss(), Loss::Huber { .. });
-    if far.len() < FUNNEL_STARTS || !robust {
-        for start in far {
-            tally.add(direct(start), 1);
+    if funnelled {
+        let funnel = thinned(problem, order, FUNNEL_ROWS).smoother(SMOOTHER);
+        for (at, hits) in arrivals(&funnel, far.iter()) {
+            tally.add(direct(&at), hits);
         }
-        return tally.finish();
-    }
-    let funnel = thinned(problem, order, FUNNEL_ROWS).smoother(SMOOTHER);
-    for (at, hits) in arrivals(&funnel, far) {
-        tally.add(direct(&at), hits);
     }
     tally.finish()
 }
 
 /// Where starts end, and how many end there.
-fn arrivals(problem: &Problem, starts: &[Vec<f64>]) -> Vec<(Vec<f64>, u32)> {
+fn arrivals<'a>(
+    problem: &Problem,
+    starts: impl Iterator<Item = &'a Vec<f64>>,
+) -> Vec<(Vec<f64>, u32)> {
     let mut arrivals: Vec<(Vec<f64>, u32)> = Vec::new();
     for start in starts {
         let at = minimise(problem, &problem.bounds, start, GRADIENT_TOLERANCE).at;
