@@ -337,7 +337,6 @@ impl Expression {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::law::Law;
 
     #[test]
