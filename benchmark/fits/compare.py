@@ -147,6 +147,7 @@ def main():
     parser.add_argument("--points", type=pathlib.Path, required=True)
     parser.add_argument("--examples", type=pathlib.Path, required=True)
     parser.add_argument("--folder", type=pathlib.Path, required=True)
+    parser.add_argument("--parts", nargs="*", default=["warm", "chinchilla", "growth"])
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000, 10_000, 100_000])
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -155,14 +156,17 @@ def main():
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
         "load": os.getloadavg(),
     }
-    for name, part in (
-        ("warm", lambda: warm(fit_csv, given.folder)),
-        ("chinchilla", lambda: chinchilla(fit_csv, given.points)),
-        ("growth", lambda: growth(fit_csv, given.folder, given.sizes)),
-    ):
-        results[name] = part()
+    parts = {
+        "warm": lambda: warm(fit_csv, given.folder),
+        "chinchilla": lambda: chinchilla(fit_csv, given.points),
+        "growth": lambda: growth(fit_csv, given.folder, given.sizes),
+    }
+    for name in given.parts:
+        results[name] = parts[name]()
         (given.folder / "results.json").write_text(json.dumps(results, indent=1))
         print(name, json.dumps(results[name], indent=1), flush=True)
+    if "growth" not in results:
+        return
     path = given.folder / "growth.json"
     path.write_text(json.dumps(figure(results["growth"])))
     subprocess.run([given.examples / "figures", "draw", path, given.folder / "growth.svg"], check=True)

@@ -364,6 +364,38 @@ fn a_law_of_ones_own_is_fitted_like_a_built_in_one_and_its_mistakes_are_shown() 
     );
 }
 
+/// Five points of a textbook line: slope .6 with standard error sqrt(.8 / 10), intercept 2.2 with sqrt(.8 (1/5 + 9/10)), and
+/// Student's t with three degrees of freedom, 3.182446.
+#[test]
+fn profiles_of_a_line_are_the_intervals_of_the_textbook() {
+    let text = "name: line\nformula: c + s * x\ncolumns: [{name: x}]\nresponse: {name: y}\nparameters:\n  - {name: c, bounds: [-100, 100]}\n  - {name: s, bounds: [-100, 100]}\n";
+    let line = Law::from_yaml(text).expect("a law");
+    let mut table = Table::default();
+    for (x, y) in [(1.0, 2.0), (2.0, 4.0), (3.0, 5.0), (4.0, 4.0), (5.0, 5.0)] {
+        table.push(&x.to_string(), &[("x", x)], y);
+    }
+    let options = FitOptions {
+        objective: ObjectiveKind::LeastSquares,
+        bootstrap: 0,
+        ..FitOptions::default()
+    };
+    let fit = fit(&line, &table, &options).expect("a fit");
+    for (name, value, half) in [
+        ("s", 0.6, 3.182446 * 0.08_f64.sqrt()),
+        ("c", 2.2, 3.182446 * 0.88_f64.sqrt()),
+    ] {
+        let found = &fit.parameters[name];
+        assert!((found.value - value).abs() < 1e-9, "{name} {found:?}");
+        for (end, expected) in [
+            (found.profile.low, value - half),
+            (found.profile.high, value + half),
+        ] {
+            assert!((end - expected).abs() < 2e-4 * half, "{name} {found:?}");
+        }
+        assert!(found.profile_closed, "{name}");
+    }
+}
+
 /// The largest model of a curve without a floor: nothing about where it ends, and predictions beyond say so.
 #[test]
 fn predictions_beyond_the_data_by_a_fit_at_its_bound_are_flagged() {

@@ -19,6 +19,16 @@ const SMOOTHER: f64 = 30.0;
 /// Scaled gradient at which the smoother problem has done its work.
 const LOOSE: f64 = 1e-2;
 
+/// Rows below which every replicate also starts from its smoother problem.
+const ROWS_FEW: usize = 200;
+
+/// One in so many replicates is of the pilot, and at least so many are.
+const PILOT_SHARE: u32 = 8;
+const PILOT_LEAST: u32 = 25;
+
+/// Objectives closer than this, relatively, are one optimum reached on two ways.
+const TIE: f64 = 1e-9;
+
 /// What the replicates yielded: converged points only.
 #[derive(Clone, Debug)]
 pub(crate) struct Replicates {
@@ -28,8 +38,10 @@ pub(crate) struct Replicates {
     pub(crate) requested: u32,
 }
 
-/// Refits `requested` resamples of the units. Every replicate starts from the points in `warm` (the optimum first) and
-/// from the optimum of its own smoother problem, and keeps the lowest.
+/// Refits `requested` resamples of the units. Every replicate starts from the points in `warm` (the optimum first) and keeps
+/// the lowest. A start can be caught in a kink of Huber's loss; what helps is a start from the optimum of the replicate's own
+/// smoother problem, at the price of the whole replicate again. Kinks come with few rows: there every replicate has that start.
+/// Elsewhere the first ones have it, a pilot; where it led one of them lower, all have it. So has any that did not converge.
 pub(crate) fn bootstrap(
     problem: &Problem,
     unit_of: &[usize],
@@ -42,6 +54,12 @@ pub(crate) fn bootstrap(
     let mut counts = vec![0_u32; units];
     let (mut rows, mut factors) = (Vec::new(), Vec::new());
     let robust = matches!(problem.loss(), Loss::Huber { .. });
+    let pilot = if problem.len() < ROWS_FEW {
+        requested
+    } else {
+        (requested / PILOT_SHARE).max(PILOT_LEAST)
+    };
+    let mut caught = false;
     for replicate in 0..requested {
         let mut generator = generator(seed, u64::from(replicate));
         counts.fill(0);
@@ -57,14 +75,27 @@ pub(crate) fn bootstrap(
             }
         }
         let resampled = problem.resampled(&rows, &factors);
-        let smooth = warm
-            .first()
-            .filter(|_| robust)
-            .map(|start| minimise(&resampled.smoother(SMOOTHER), &problem.bounds, start, LOOSE).at);
+        let from =
+            |start: &Vec<f64>| minimise(&resampled, &problem.bounds, start, GRADIENT_TOLERANCE);
         let mut best: Option<Solution> = None;
-        for start in warm.iter().chain(smooth.iter()) {
-            let solution = minimise(&resampled, &problem.bounds, start, GRADIENT_TOLERANCE);
+        for start in warm {
+            let solution = from(start);
             if prefer(&solution, best.as_ref()) {
+                best = Some(solution);
+            }
+        }
+        let converged = best.as_ref().is_some_and(|best| best.converged);
+        if let Some(start) = warm.first()
+            && robust
+            && (replicate < pilot || caught || !converged)
+        {
+            let smooth = minimise(&resampled.smoother(SMOOTHER), &problem.bounds, start, LOOSE);
+            let solution = from(&smooth.at);
+            if prefer(&solution, best.as_ref()) {
+                caught |= best.is_none_or(|best| {
+                    let value = best.evaluation.value;
+                    !best.converged || solution.evaluation.value < value - TIE * value.abs()
+                });
                 best = Some(solution);
             }
         }

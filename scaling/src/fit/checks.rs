@@ -88,7 +88,7 @@ pub(crate) fn cohort(
         });
     };
     let free = law.parameters.len() - options.fixed.len();
-    let (points, _) = cohort.distinct();
+    let points = cohort.distinct_points(free);
     if points <= free {
         return Err(FitError::TooFewRows {
             points,
@@ -177,9 +177,9 @@ pub(crate) fn separable(
     problem: &Problem,
     at: &[f64],
 ) -> Result<(), FitError> {
-    let (_, each) = cohort.distinct();
     let read = law.compiled().formula.columns(law.columns.len());
-    let Some(constant) = (0..law.columns.len()).find(|index| read[*index] && each[*index] < 2)
+    let Some(constant) =
+        (0..law.columns.len()).find(|index| read[*index] && cohort.constant(*index))
     else {
         return Ok(());
     };

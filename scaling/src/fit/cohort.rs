@@ -171,21 +171,53 @@ impl Cohort {
 
     /// The rows of the runs for which `keep` says so. Runs and units are numbered anew.
     pub(crate) fn only(&self, keep: impl Fn(usize) -> bool) -> Self {
-        let rows: Vec<usize> = (0..self.len())
-            .filter(|row| keep(self.run_of[*row]))
-            .collect();
+        let kept = (0..self.len()).filter(|row| keep(self.run_of[*row]));
+        self.picked(&kept.collect::<Vec<usize>>())
+    }
+
+    /// The rows without some runs.
+    pub(crate) fn without(&self, runs: &[usize]) -> Self {
+        let mut dropped = vec![false; self.runs.len()];
+        for run in runs {
+            dropped[*run] = true;
+        }
+        self.only(|run| !dropped[run])
+    }
+
+    /// About `count` rows spread evenly in their order, where there are many more.
+    pub(crate) fn sample(&self, count: usize) -> Option<Self> {
+        if self.len() < 2 * count {
+            return None;
+        }
+        let mut rows: Vec<usize> = (0..self.len()).collect();
+        rows.sort_by(|one, two| {
+            self.order[*one]
+                .total_cmp(&self.order[*two])
+                .then(one.cmp(two))
+        });
+        let step = self.len().div_ceil(count);
+        let mut rows: Vec<usize> = rows.into_iter().step_by(step).collect();
+        rows.sort_unstable();
+        Some(self.picked(&rows))
+    }
+
+    /// Some of the rows, in ascending order.
+    fn picked(&self, rows: &[usize]) -> Self {
         let numbers = |all: &[f64]| rows.iter().map(|row| all[*row]).collect::<Vec<f64>>();
-        let renumber = |of: &[usize]| {
-            let kept: BTreeSet<usize> = rows.iter().map(|row| of[*row]).collect();
-            let kept: Vec<usize> = kept.into_iter().collect();
-            let new = |old: usize| kept.binary_search(&old).unwrap_or(0);
-            (
-                rows.iter().map(|row| new(of[*row])).collect::<Vec<usize>>(),
-                kept,
-            )
+        let renumber = |of: &[usize], count: usize| {
+            let mut new = vec![0; count];
+            for row in rows {
+                new[of[*row]] = 1;
+            }
+            let kept: Vec<usize> = (0..count).filter(|old| new[*old] > 0).collect();
+            for (place, old) in kept.iter().enumerate() {
+                new[*old] = place;
+            }
+            let of: Vec<usize> = rows.iter().map(|row| new[of[*row]]).collect();
+            (of, kept)
         };
-        let (run_of, runs) = renumber(&self.run_of);
-        let (unit_of, units) = renumber(&self.unit_of);
+        let (run_of, runs) = renumber(&self.run_of, self.runs.len());
+        let (unit_of, units) = renumber(&self.unit_of, self.units);
         Self {
             columns: self.columns.iter().map(|column| numbers(column)).collect(),
             response: numbers(&self.response),
@@ -230,24 +262,29 @@ impl Cohort {
         self.units = count;
     }
 
-    /// Number of distinct points, and of distinct values of each column.
-    pub(crate) fn distinct(&self) -> (usize, Vec<usize>) {
-        let points: BTreeSet<Vec<u64>> = (0..self.len())
-            .map(|row| {
+    /// Number of distinct points, counted up to `most` and one.
+    pub(crate) fn distinct_points(&self, most: usize) -> usize {
+        let mut points: BTreeSet<Vec<u64>> = BTreeSet::new();
+        for row in 0..self.len() {
+            if points.len() > most {
+                break;
+            }
+            points.insert(
                 self.columns
                     .iter()
                     .map(|column| column[row].to_bits())
-                    .collect()
-            })
-            .collect();
-        let each = self.columns.iter().map(|column| {
-            column
-                .iter()
-                .map(|value| value.to_bits())
-                .collect::<BTreeSet<u64>>()
-                .len()
-        });
-        (points.len(), each.collect())
+                    .collect(),
+            );
+        }
+        points.len()
+    }
+
+    /// Whether a column has one value only.
+    pub(crate) fn constant(&self, column: usize) -> bool {
+        let values = &self.columns[column];
+        values
+            .iter()
+            .all(|value| value.to_bits() == values[0].to_bits())
     }
 
     /// Rows that repeat another row of their run in every number.

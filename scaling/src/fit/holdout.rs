@@ -17,7 +17,9 @@ use super::cohort::Cohort;
 use super::problem::Aim;
 use super::projection::Projection;
 use super::solve::{Solved, from_starts};
-use super::starts::{STARTS_FULL, STARTS_WARM, STARTS_WARM_WINDOW, STARTS_WINDOW, from_data};
+use super::starts::{
+    STARTS_FULL, STARTS_ROWS, STARTS_WARM, STARTS_WARM_WINDOW, STARTS_WINDOW, from_data,
+};
 use crate::error::FitError;
 use crate::law::Law;
 use crate::options::{FitOptions, Holdout};
@@ -40,16 +42,16 @@ impl Window<'_> {
     /// Whether a cohort can be fitted at all.
     fn can_fit(&self, cohort: &Cohort) -> bool {
         let free = self.law.parameters.len() - self.options.fixed.len();
-        let (points, each) = cohort.distinct();
-        let whole = each.iter().all(|one| *one >= 2);
-        whole && points > free && cohort.runs.len() >= 2
+        let whole = (0..cohort.columns.len()).all(|column| !cohort.constant(column));
+        whole && cohort.distinct_points(free) > free && cohort.runs.len() >= 2
     }
 
     /// Fits a window: from the data, and from the whole cohort's optimum where `informed`.
     fn solve(&self, cohort: &Cohort, count: usize, informed: bool) -> Result<Solved, FitError> {
-        let projection =
-            Projection::new(self.law, cohort, &self.options.fixed, self.aim.logarithmic);
-        let mut starts = from_data(self.law, cohort, &projection, count);
+        let sample = cohort.sample(STARTS_ROWS);
+        let few = sample.as_ref().unwrap_or(cohort);
+        let projection = Projection::new(self.law, few, &self.options.fixed, self.aim.logarithmic);
+        let mut starts = from_data(self.law, few, &projection, count);
         if informed {
             starts.push(self.optimum.to_vec());
         }
@@ -89,7 +91,7 @@ pub(crate) fn backtest(window: &Window<'_>, cohort: &Cohort) -> Backtest {
     };
     let options = window.options;
     let held = held(cohort, options.holdout);
-    let rest = cohort.only(|run| !held.contains(&run));
+    let rest = cohort.without(&held);
     if held.is_empty() || !window.can_fit(&rest) {
         return none;
     }
@@ -229,7 +231,7 @@ pub(crate) fn form_error(window: &Window<'_>, cohort: &Cohort, readings: &[f64])
     let mut largest = vec![0.0_f64; readings.len()];
     for cut in cuts {
         for dropped in [&order[..cut], &order[count - cut..]] {
-            let rest = cohort.only(|run| !dropped.contains(&run));
+            let rest = cohort.without(dropped);
             if !window.can_fit(&rest) {
                 continue;
             }

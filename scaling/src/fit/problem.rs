@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::cohort::Cohort;
 use super::coordinates::{Centring, Coordinates, middle};
-use super::hoffmann::{self, Row};
+use super::hoffmann::{self, Rows};
 use super::linear::Matrix;
 use super::loss::Loss;
 use super::newton::{Bounds, Evaluation, Objective};
@@ -40,7 +40,7 @@ pub(crate) struct Problem {
     pub(crate) unit: f64,
     tape: Tape,
     /// Rows of the hand-written kernel, where it applies.
-    fast: Option<Vec<Row>>,
+    fast: Option<Rows>,
     scratch: RefCell<(Scratch, Vec<Lane>)>,
 }
 
@@ -98,7 +98,7 @@ impl Problem {
 
     /// Number of rows.
     pub(crate) fn len(&self) -> usize {
-        self.fast.as_ref().map_or(self.target.len(), Vec::len)
+        self.fast.as_ref().map_or(self.target.len(), Rows::len)
     }
 
     /// The objective in natural units, from the value of an evaluation.
@@ -116,18 +116,15 @@ impl Problem {
 
     /// Some of the rows, each with a factor on its weight.
     pub(crate) fn resampled(&self, rows: &[usize], factors: &[f64]) -> Self {
-        let weights = || {
-            rows.iter()
-                .zip(factors)
-                .map(|(row, factor)| self.weights[*row] * factor)
-        };
-        let fast = self.fast.as_ref().map(|all| {
-            let scaled = rows
-                .iter()
-                .zip(weights())
-                .map(|(row, weight)| all[*row].weighing(weight));
-            scaled.collect()
-        });
+        let weights: Vec<f64> = rows
+            .iter()
+            .zip(factors)
+            .map(|(row, factor)| self.weights[*row] * factor)
+            .collect();
+        let fast = self
+            .fast
+            .as_ref()
+            .map(|all| all.picked(rows, weights.clone()));
         Self {
             coordinates: self.coordinates.clone(),
             bounds: self.bounds.clone(),
@@ -138,7 +135,7 @@ impl Problem {
                 self.tape.gathered(rows)
             },
             target: rows.iter().map(|row| self.target[*row]).collect(),
-            weights: weights().collect(),
+            weights,
             fast,
             scratch: RefCell::default(),
             ..*self

@@ -6,16 +6,23 @@
 //! pull to the variance of the pull (Ronchetti 1982, tau test; Hampel et al. 1986, section 7.2), both estimated from
 //! the residuals, the variance by run. The threshold is Student's t squared with runs minus parameters degrees of freedom.
 
-use super::newton::{Bounds, GRADIENT_TOLERANCE, Objective, minimise};
+use super::linear::solve_positive;
+use super::newton::{Bounds, Evaluation, Objective, minimise};
 use super::problem::{Problem, Slopes};
 use crate::quantile::student_t;
 
 /// Log residuals below this are rounding of the data, not noise that could be estimated.
 const NOISE_FLOOR: f64 = 1e-9;
 
-/// First step of the walk away from the optimum, and its growth.
+/// First step of the walk away from the optimum where the curvature gives none, and the most that a step grows.
 const STEP_FIRST: f64 = 1e-7;
 const STEP_GROWTH: f64 = 4.0;
+
+/// Scaled gradient at which a constrained fit is done: its value errs by the square.
+const GRADIENT_SMALL: f64 = 1e-6;
+
+/// How closely an end is sought, as a share of its distance from the optimum.
+const END_TOLERANCE: f64 = 1e-4;
 
 /// How the rise of the objective translates into the profile statistic.
 #[derive(Clone, Copy, Debug)]
@@ -100,13 +107,16 @@ pub(crate) fn profile(
     calibration: Calibration,
     others: &[Vec<f64>],
 ) -> Profile {
-    let base = problem.evaluate(optimum).value;
+    let here = problem.evaluate(optimum);
+    let base = here.value;
+    let course = course(problem, &here, optimum, index);
     let mut walk = Walk {
         problem,
         index,
         calibration,
         base,
         others,
+        course,
         lowest: base,
     };
     let low = walk.side(optimum, -1.0);
@@ -118,13 +128,52 @@ pub(crate) fn profile(
     }
 }
 
+/// How the others follow a step of one coordinate, and the curvature of the profile, as the Hessian at the optimum has them.
+fn course(
+    problem: &Problem,
+    here: &Evaluation,
+    optimum: &[f64],
+    index: usize,
+) -> Option<(Vec<f64>, f64)> {
+    let mut unit = vec![0.0; optimum.len()];
+    unit[index] = 1.0;
+    let free = problem.bounds.free(optimum, &here.gradient);
+    let column = solve_positive(&here.hessian, &unit, &free)?;
+    let own = column[index];
+    (own > 0.0).then(|| (column.iter().map(|one| one / own).collect(), 1.0 / own))
+}
+
 struct Walk<'a> {
     problem: &'a Problem,
     index: usize,
     calibration: Calibration,
     base: f64,
     others: &'a [Vec<f64>],
+    course: Option<(Vec<f64>, f64)>,
     lowest: f64,
+}
+
+/// A place on the walk.
+#[derive(Clone)]
+struct Place {
+    /// Distance from the optimum.
+    step: f64,
+    /// Root of the statistic minus that of the threshold: about linear in the step.
+    excess: f64,
+    /// The constrained optimum.
+    at: Vec<f64>,
+}
+
+impl Place {
+    /// The point on the line through two places.
+    fn towards(&self, other: &Self, step: f64) -> Vec<f64> {
+        let share = (step - self.step) / (other.step - self.step);
+        self.at
+            .iter()
+            .zip(&other.at)
+            .map(|(one, two)| one + share * (two - one))
+            .collect()
+    }
 }
 
 impl Walk<'_> {
@@ -143,13 +192,18 @@ impl Walk<'_> {
                 closed: false,
             };
         }
-        let mut step = (STEP_FIRST * origin.abs().max(1.0)).min(span);
-        let (mut inside, mut warm) = (0.0, optimum.to_vec());
+        let root = self.calibration.threshold.sqrt();
+        let mut inside = Place {
+            step: 0.0,
+            excess: -root,
+            at: optimum.to_vec(),
+        };
+        let (mut step, mut guess) = self.first(optimum, direction, span);
         // Outwards until the statistic passes the threshold or the limit is reached.
-        let (mut outside, mut excess) = loop {
-            let (rise, at) = self.rise(&bounds, &warm, origin + direction * step);
-            if rise > 0.0 {
-                break (step, rise);
+        let mut outside = loop {
+            let place = self.place(&bounds, &guess, origin, direction, step);
+            if place.excess > 0.0 {
+                break place;
             }
             if step >= span {
                 return Side {
@@ -157,43 +211,93 @@ impl Walk<'_> {
                     closed: false,
                 };
             }
-            inside = step;
-            warm = at;
-            step = (step * STEP_GROWTH).min(span);
+            // To a little behind where a straight root would end, but not far beyond what is known.
+            let growth = 1.1 * root / (root + place.excess);
+            let next = step * growth.clamp(1.2, STEP_GROWTH);
+            step = if next.is_nan() {
+                STEP_GROWTH * step
+            } else {
+                next
+            }
+            .min(span);
+            guess = inside.towards(&place, step);
+            inside = place;
         };
-        // The statistic grows about as the square: interpolate its root, keep the bracket.
-        let mut lack = self.rise(&bounds, &warm, origin + direction * inside).0;
-        for _ in 0..25 {
-            if outside - inside <= 1e-4 * outside {
+        let mut end = 0.5 * (inside.step + outside.step);
+        for round in 0..25 {
+            let width = outside.step - inside.step;
+            if width <= END_TOLERANCE * outside.step {
+                end = 0.5 * (inside.step + outside.step);
                 break;
             }
-            let share = (-lack / (excess - lack)).clamp(0.1, 0.9);
-            let middle = inside + share * (outside - inside);
-            let (rise, at) = self.rise(&bounds, &warm, origin + direction * middle);
-            if rise > 0.0 {
-                (outside, excess) = (middle, rise);
+            // The root is about straight: interpolate it, keep the bracket, halve that where it does not shrink.
+            let slope = (outside.excess - inside.excess) / width;
+            let mut middle = 0.5 * (inside.step + outside.step);
+            end = middle;
+            if slope.is_finite() {
+                end = inside.step - inside.excess / slope;
+                let near = 0.2 * END_TOLERANCE * end * slope;
+                if outside.excess <= near || (-inside.excess <= near && inside.step > 0.0) {
+                    break;
+                }
+                if round % 4 != 3 {
+                    middle = end.clamp(inside.step + 0.01 * width, outside.step - 0.01 * width);
+                }
+            }
+            let guess = inside.towards(&outside, middle);
+            let place = self.place(&bounds, &guess, origin, direction, middle);
+            if place.excess > 0.0 {
+                outside = place;
             } else {
-                (inside, lack, warm) = (middle, rise, at);
+                inside = place;
             }
         }
         Side {
-            end: origin + direction * 0.5 * (inside + outside),
+            end: origin + direction * end,
             closed: true,
         }
     }
 
-    /// Statistic minus threshold with the coordinate held at a value, and the point that reaches it.
-    fn rise(&mut self, bounds: &Bounds, warm: &[f64], value: f64) -> (f64, Vec<f64>) {
-        let fixed = bounds.fixed(self.index, value);
-        let mut best = minimise(self.problem, &fixed, warm, GRADIENT_TOLERANCE);
+    /// The first step: where the curvature at the optimum expects the threshold.
+    fn first(&self, optimum: &[f64], direction: f64, span: f64) -> (f64, Vec<f64>) {
+        let least = STEP_FIRST * optimum[self.index].abs().max(1.0);
+        let Some((course, curvature)) = &self.course else {
+            return (least.min(span), optimum.to_vec());
+        };
+        let rise = self.calibration.threshold / self.calibration.factor;
+        let step = (2.0 * rise / curvature).sqrt();
+        if !step.is_finite() {
+            return (least.min(span), optimum.to_vec());
+        }
+        let step = step.max(least).min(span);
+        let follow = |(at, slope): (&f64, &f64)| at + direction * step * slope;
+        (step, optimum.iter().zip(course).map(follow).collect())
+    }
+
+    /// The place at a step: the others do their best from a guess.
+    fn place(
+        &mut self,
+        bounds: &Bounds,
+        guess: &[f64],
+        origin: f64,
+        direction: f64,
+        step: f64,
+    ) -> Place {
+        let fixed = bounds.fixed(self.index, origin + direction * step);
+        let mut best = minimise(self.problem, &fixed, guess, GRADIENT_SMALL);
         for start in self.others {
-            let solution = minimise(self.problem, &fixed, start, GRADIENT_TOLERANCE);
+            let solution = minimise(self.problem, &fixed, start, GRADIENT_SMALL);
             if solution.evaluation.value < best.evaluation.value {
                 best = solution;
             }
         }
-        self.lowest = self.lowest.min(best.evaluation.value);
-        let statistic = self.calibration.factor * (best.evaluation.value - self.base);
-        (statistic - self.calibration.threshold, best.at)
+        let value = best.evaluation.value;
+        self.lowest = self.lowest.min(value);
+        let statistic = self.calibration.factor * (value - self.base);
+        Place {
+            step,
+            excess: statistic.max(0.0).sqrt() - self.calibration.threshold.sqrt(),
+            at: best.at,
+        }
     }
 }

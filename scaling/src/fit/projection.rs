@@ -78,18 +78,8 @@ impl<'a> Projection<'a> {
         }
         let rows = self.cohort.len();
         let formula = &self.law.compiled().formula;
-        let at = |values: &[f64]| formula.values(values, &self.cohort.columns, rows);
-        let origin = at(&values);
-        let mut columns = Vec::new();
-        for index in &self.linear {
-            let mut moved = values.clone();
-            moved[*index] = 1.0;
-            let mut column = at(&moved);
-            for (value, origin) in column.iter_mut().zip(&origin) {
-                *value -= origin;
-            }
-            columns.push(column);
-        }
+        let (origin, columns) =
+            formula.linear_parts(&self.linear, &values, &self.cohort.columns, rows);
         let wanted: Vec<f64> = self
             .cohort
             .response

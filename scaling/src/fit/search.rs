@@ -20,6 +20,10 @@ const FUNNEL_ROWS: usize = 60;
 /// Starts from which a grid is far enough away to need the funnel.
 const FUNNEL_STARTS: usize = 300;
 
+/// Rows above which every start passes through a sample of them first, and the size of the sample.
+const MANY_ROWS: usize = 2_000;
+const SAMPLE_ROWS: usize = 1_000;
+
 /// A local optimum and how many starts ended there.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -49,7 +53,8 @@ pub(crate) struct Search {
 /// A grid like the paper's begins far away, where a delta far below the residuals makes every change of sign a kink and a
 /// start creeps over hundreds of them. Its starts therefore pass through a smoother objective on fewer rows first (graduated
 /// non-convexity, Blake and Zisserman 1987); starts that reach one point there have one future, which is followed once and
-/// counted for each. What the funnel might smooth away, the direct starts can still find.
+/// counted for each. What the funnel might smooth away, the direct starts can still find. Where there are thousands of rows
+/// even the direct starts pass through a sample of them, with the objective as it is: the way to a basin needs no more.
 /// `order`: what rows are ordered by when they are thinned. `None` where no start had a finite objective.
 pub(crate) fn search(
     problem: &Problem,
@@ -59,20 +64,36 @@ pub(crate) fn search(
 ) -> Option<Search> {
     let mut tally = Tally::default();
     let direct = |start: &Vec<f64>| minimise(problem, &problem.bounds, start, GRADIENT_TOLERANCE);
-    for start in near {
-        tally.add(direct(start), 1);
-    }
     let robust = matches!(problem.loss(), Loss::Huber { .. });
-    if far.len() < FUNNEL_STARTS || !robust {
-        for start in far {
+    let funnelled = robust && far.len() >= FUNNEL_STARTS;
+    let plain = near.iter().chain(far.iter().filter(|_| !funnelled));
+    if problem.len() > MANY_ROWS {
+        let sample = thinned(problem, order, SAMPLE_ROWS);
+        for (at, hits) in arrivals(&sample, plain) {
+            tally.add(direct(&at), hits);
+        }
+    } else {
+        for start in plain {
             tally.add(direct(start), 1);
         }
-        return tally.finish();
     }
-    let funnel = thinned(problem, order);
+    if funnelled {
+        let funnel = thinned(problem, order, FUNNEL_ROWS).smoother(SMOOTHER);
+        for (at, hits) in arrivals(&funnel, far.iter()) {
+            tally.add(direct(&at), hits);
+        }
+    }
+    tally.finish()
+}
+
+/// Where starts end, and how many end there.
+fn arrivals<'a>(
+    problem: &Problem,
+    starts: impl Iterator<Item = &'a Vec<f64>>,
+) -> Vec<(Vec<f64>, u32)> {
     let mut arrivals: Vec<(Vec<f64>, u32)> = Vec::new();
-    for start in far {
-        let at = minimise(&funnel, &problem.bounds, start, GRADIENT_TOLERANCE).at;
+    for start in starts {
+        let at = minimise(problem, &problem.bounds, start, GRADIENT_TOLERANCE).at;
         match arrivals
             .iter_mut()
             .find(|(known, _)| same_point(known, &at))
@@ -81,21 +102,16 @@ pub(crate) fn search(
             None => arrivals.push((at, 1)),
         }
     }
-    for (at, hits) in arrivals {
-        tally.add(direct(&at), hits);
-    }
-    tally.finish()
+    arrivals
 }
 
-/// The smoother objective over rows spread evenly in their order.
-fn thinned(problem: &Problem, order: &[f64]) -> Problem {
+/// The objective over rows spread evenly in their order.
+fn thinned(problem: &Problem, order: &[f64], count: usize) -> Problem {
     let mut rows: Vec<usize> = (0..problem.len()).collect();
     rows.sort_by(|one, two| order[*one].total_cmp(&order[*two]).then(one.cmp(two)));
-    let step = rows.len().div_ceil(FUNNEL_ROWS).max(1);
+    let step = rows.len().div_ceil(count).max(1);
     let rows: Vec<usize> = rows.into_iter().step_by(step).collect();
-    problem
-        .resampled(&rows, &vec![1.0; rows.len()])
-        .smoother(SMOOTHER)
+    problem.resampled(&rows, &vec![1.0; rows.len()])
 }
 
 #[derive(Default)]

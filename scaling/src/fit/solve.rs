@@ -8,7 +8,7 @@ use super::loss::Loss;
 use super::problem::{Aim, Problem};
 use super::projection::Projection;
 use super::search::{Search, search};
-use super::starts::{STARTS_FULL, STARTS_WARM, asked, from_data};
+use super::starts::{STARTS_FULL, STARTS_ROWS, STARTS_WARM, asked, from_data};
 use crate::error::FitError;
 use crate::law::{Law, Scale};
 use crate::options::{FitOptions, ObjectiveKind};
@@ -73,7 +73,9 @@ pub(crate) fn solve(law: &Law, cohort: &Cohort, options: &FitOptions) -> Result<
     let aim = aim(kind, cohort, options.delta);
     let relative = aim.logarithmic
         || kind != ObjectiveKind::VariableProjection && law.response.scale == Scale::Log;
-    let projection = Projection::new(law, cohort, &options.fixed, relative);
+    let sample = cohort.sample(STARTS_ROWS);
+    let few = sample.as_ref().unwrap_or(cohort);
+    let projection = Projection::new(law, few, &options.fixed, relative);
     let mut near = Vec::new();
     if let Some(last) = &options.warm {
         let mut values = law.values(last);
@@ -91,8 +93,8 @@ pub(crate) fn solve(law: &Law, cohort: &Cohort, options: &FitOptions) -> Result<
     } else {
         STARTS_WARM
     };
-    let data = from_data(law, cohort, &projection, count);
-    let far = asked(law, cohort, &projection, options, data.first())?;
+    let data = from_data(law, few, &projection, count);
+    let far = asked(law, few, &projection, options, data.first())?;
     if kind == ObjectiveKind::VariableProjection && !projection.rest.is_empty() {
         for values in data.iter().take(DESCENTS) {
             let rest: Vec<f64> = projection.rest.iter().map(|index| values[*index]).collect();

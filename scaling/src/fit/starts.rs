@@ -22,6 +22,9 @@ pub(crate) const STARTS_WINDOW: usize = 12;
 pub(crate) const STARTS_WARM: usize = 9;
 pub(crate) const STARTS_WARM_WINDOW: usize = 4;
 
+/// Rows that starts are read from: of more, as many spread evenly.
+pub(crate) const STARTS_ROWS: usize = 1_000;
+
 /// Largest grid of a law's listed starts.
 const PRODUCT_MAX: usize = 50_000;
 

@@ -8,6 +8,7 @@
 use rand_chacha::rand_core::RngCore;
 
 use super::cohort::Cohort;
+use super::neighbours::neighbours;
 use crate::random::generator;
 
 /// Sign flips: the smallest p-value is 1/1000.
@@ -31,18 +32,23 @@ pub(crate) fn neighbour_correlation(cohort: &Cohort, residuals: &[f64], seed: u6
         .iter()
         .map(|residual| residual.clamp(-cut, cut))
         .collect();
-    let pairs = neighbours(cohort);
+    let pairs = nearest(cohort);
     let power: f64 = cropped.iter().map(|residual| residual * residual).sum();
     if power <= 0.0 {
         return (0.0, 1.0);
     }
     let mut generator = generator(seed, STREAM);
     let mut signs = vec![1.0; runs];
+    let products: Vec<(usize, usize, f64)> = pairs
+        .iter()
+        .enumerate()
+        .map(|(row, other)| (run_of[row], run_of[*other], cropped[row] * cropped[*other]))
+        .collect();
     let mean_product = |signs: &[f64]| -> f64 {
-        let products = pairs.iter().enumerate().map(|(row, other)| {
-            signs[run_of[row]] * signs[run_of[*other]] * cropped[row] * cropped[*other]
-        });
-        products.sum::<f64>() / power
+        let signed = products
+            .iter()
+            .map(|(one, two, product)| signs[*one] * signs[*two] * product);
+        signed.sum::<f64>() / power
     };
     let observed = mean_product(&signs);
     let mut as_large = 1_u32;
@@ -59,33 +65,17 @@ pub(crate) fn neighbour_correlation(cohort: &Cohort, residuals: &[f64], seed: u6
     (observed, f64::from(as_large) / f64::from(FLIPS + 1))
 }
 
-/// For each row the nearest row of another unit, with each column in units of its spread. Quadratic in the rows.
-fn neighbours(cohort: &Cohort) -> Vec<usize> {
-    let rows = cohort.len();
+/// For each row the nearest row of another unit, with each column in units of its spread.
+fn nearest(cohort: &Cohort) -> Vec<usize> {
     let axes: Vec<Vec<f64>> = cohort
         .columns
         .iter()
         .map(|column| standardised(column))
         .collect();
-    let points: Vec<Vec<f64>> = (0..rows)
+    let points = (0..cohort.len())
         .map(|row| axes.iter().map(|axis| axis[row]).collect())
         .collect();
-    let distance = |one: usize, two: usize| -> f64 {
-        let gaps = points[one].iter().zip(&points[two]);
-        gaps.map(|(one, two)| (one - two) * (one - two)).sum()
-    };
-    (0..rows)
-        .map(|row| {
-            let (mut nearest, mut least) = (row, f64::INFINITY);
-            for other in (0..rows).filter(|other| cohort.unit_of[*other] != cohort.unit_of[row]) {
-                let distance = distance(row, other);
-                if distance < least {
-                    (nearest, least) = (other, distance);
-                }
-            }
-            nearest
-        })
-        .collect()
+    neighbours(points, &cohort.unit_of)
 }
 
 /// A column centred and over its spread: logarithms where all are positive. A constant one is zero.
