@@ -14,6 +14,7 @@
 //! `step` (steps, but samples in logs that count samples elsewhere) or `epoch_num` (epochs; some benchmarks count samples
 //! under it, which is told by its size). What has no step that could be told is a reject, unless it is only throughput.
 
+use super::super::source::stem;
 use super::names::{count, keep, put};
 use super::text::{Number, metric_name, trimmed, whole_lines};
 use super::whole::quoted_numbers;
@@ -23,6 +24,7 @@ use cairn_avro::record::{
     TrainingTelemetry,
 };
 use serde_json::{Map, Value};
+use std::path::{Component, Path};
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +68,34 @@ impl Format for MlPerf {
             Confidence::Perhaps("lines have the mark :::MLLOG, but no JSON behind it")
         } else {
             Confidence::No
+        }
+    }
+
+    /// The rules of submission name the files: `…/results/<system>/<benchmark>/result_0.txt`, and LoadGen's log lies in
+    /// `…/<system>/<benchmark>/<scenario>/performance/run_1/`.
+    fn run_of(&self, path: &str) -> Option<String> {
+        let path = Path::new(path);
+        let name = stem(path.file_name()?.to_str()?);
+        let trial = name
+            .strip_prefix("result_")
+            .is_some_and(|trial| !trial.is_empty() && trial.bytes().all(|b| b.is_ascii_digit()));
+        let folders: Vec<&str> = path
+            .parent()?
+            .components()
+            .filter_map(|part| match part {
+                Component::Normal(name) => name.to_str(),
+                _ => None,
+            })
+            .collect();
+        let last = |count: usize| folders[folders.len().saturating_sub(count)..].join("/");
+        match name.as_str() {
+            _ if folders.is_empty() => None,
+            "mlperf_log_detail" if folders.ends_with(&["performance", "run_1"]) => {
+                Some(last(5)).map(|run| run.replace("/performance/run_1", ""))
+            }
+            "mlperf_log_detail" => Some(last(1)),
+            _ if trial => Some(format!("{}/{name}", last(2))),
+            _ => None,
         }
     }
 
