@@ -139,12 +139,28 @@ fn spans_of(export: &RawValue) -> Result<Vec<&RawValue>, serde_json::Error> {
         .collect())
 }
 
-/// Where the next export may begin behind something that is none: exports begin lines.
+/// Where the next export begins behind something that is none: with its first name at the beginning of a line.
 fn next_export(text: &[u8], from: usize) -> usize {
-    text[from..]
-        .windows(2)
-        .position(|pair| matches!(pair, b"\n{" | b"\n["))
-        .map_or(text.len(), |at| from + at + 1)
+    let begins = |line: &[u8]| {
+        let mut rest = line;
+        for open in [b'[', b'{'] {
+            rest = rest
+                .strip_prefix(&[open])
+                .unwrap_or(rest)
+                .trim_ascii_start();
+        }
+        line.first()
+            .is_some_and(|first| matches!(first, b'[' | b'{'))
+            && rest.starts_with(b"\"resource")
+    };
+    let mut at = from;
+    while let Some(end) = text[at..].iter().position(|byte| *byte == b'\n') {
+        at += end + 1;
+        if begins(&text[at..]) {
+            return at;
+        }
+    }
+    text.len()
 }
 
 struct Document {

@@ -194,7 +194,7 @@ fn exports_of_several_shapes() {
     assert_eq!(check("otlp", list.as_bytes()).events.len(), 2);
     let empty = r#"{"resourceSpans":[{"scopeSpans":null},{"scopeSpans":[{"spans":null}]}]}"#;
     let mixed = format!(
-        "{one}\n{{\"resourceMetrics\":[{{}}]}}\n{{\"resourceLogs\":[]}}\n{empty}\nno JSON {{\n{{\"other\":1}}\n{one}\n"
+        "{one}\n{{\"resourceMetrics\":[{{}}]}}\n{{\"resourceLogs\":[]}}\n{empty}\n{{\"other\":1}}\nno JSON {{\n{one}\n"
     );
     let out = check("otlp", mixed.as_bytes());
     assert_eq!(out.events.len(), 2);
