@@ -94,6 +94,11 @@ impl Format for MlFlow {
 fn split(path: &str) -> Option<(&str, &str)> {
     // the first: a metric may be called `metrics`, too
     let (before, name) = path.split_once("/metrics/")?;
+    // how a file is stored is no part of the metric's name
+    let name = [".gz", ".zst", ".zstd"]
+        .iter()
+        .find_map(|kind| name.strip_suffix(kind))
+        .unwrap_or(name);
     let run = before.rsplit('/').next()?;
     (!run.is_empty() && !name.is_empty()).then_some((run, name))
 }

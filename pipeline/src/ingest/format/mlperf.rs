@@ -175,6 +175,26 @@ impl Entry {
     }
 }
 
+/// The scores of an evaluation by their names. Mask R-CNN has two: `{"BBOX": …, "SEGM": …}`, in v0.6 one level deeper or a
+/// list, whose places are numbered.
+fn scores<'a>(key: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| match value {
+                Value::Object(_) => scores(name, value),
+                value => vec![(name.clone(), value)],
+            })
+            .collect(),
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .map(|(at, value)| (format!("{key}_{at}"), value))
+            .collect(),
+        value => vec![(key.to_owned(), value)],
+    }
+}
+
 fn number(value: &Value) -> Option<Number> {
     match value {
         Value::Number(number) => number.as_f64().map(Number::of),
@@ -439,11 +459,9 @@ impl Lines {
                 .benchmark
                 .as_deref()
                 .is_some_and(|name| LOSS_BENCHMARKS.contains(&name));
-        // Mask R-CNN has two: {"BBOX": …, "SEGM": …}
-        let one = Map::from_iter([(entry.key.clone(), entry.value.clone())]);
-        let values = entry.value.as_object().unwrap_or(&one);
+        let values = scores(&entry.key, &entry.value);
         let mut found = false;
-        for (name, value) in values {
+        for (name, value) in &values {
             let Some(number) = number(value) else {
                 continue;
             };

@@ -87,6 +87,14 @@ fn damage() {
     assert_eq!(out.rejects[0].class, "not_finite");
 }
 
+#[test]
+fn a_compressed_file_is_the_same_metric() {
+    assert_eq!(
+        split("/mlruns/0/r/metrics/train/loss.gz"),
+        Some(("r", "train/loss"))
+    );
+}
+
 /// A damaged line costs itself, and not its file.
 #[test]
 fn a_file_with_a_bad_line_is_told() {
