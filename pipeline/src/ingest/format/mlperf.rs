@@ -23,7 +23,7 @@ use cairn_avro::record::{
     EvalResult, Payload, RunConfig, RunLifecycle, RunState, RuntimeTelemetry, TrainingConfig,
     TrainingTelemetry,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::{Component, Path};
 
 #[cfg(test)]

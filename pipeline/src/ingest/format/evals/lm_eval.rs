@@ -89,7 +89,8 @@ struct Results {
 /// What the document says about all of its scores.
 #[derive(Default)]
 struct About {
-    harness: &'static str,
+    /// Where it is another one than lm-evaluation-harness.
+    harness: Option<&'static str>,
     model: Option<String>,
     step: Option<i64>,
     few_shot: Option<i32>,
@@ -149,8 +150,8 @@ impl About {
         let config = table(document.config);
         let general = table(document.config_general);
         let (harness, version) = match general.is_empty() {
-            true => ("lm-evaluation-harness", None),
-            false => ("lighteval", text(general.get("lighteval_sha"))),
+            true => (None, None),
+            false => (Some("lighteval"), text(general.get("lighteval_sha"))),
         };
         let arguments = arguments(config.get("model_args"));
         let argument = |name: &str| text(arguments.get(name));
@@ -363,7 +364,7 @@ impl Results {
                 attempt: self.setup.attempt,
                 step: about.step,
                 event_time_ms: about.event_time_ms,
-                harness: about.harness.into(),
+                harness: about.harness.unwrap_or("lm-evaluation-harness").into(),
                 harness_version: about.harness_version.clone(),
                 task: task.to_owned(),
                 metric: match filter {

@@ -249,10 +249,10 @@ fn an_evaluation_may_have_several_scores() {
         line(
             "eval_accuracy",
             r#"{"accuracy": {"BBOX": 0.25, "SEGM": 0.5}}"#,
-            r#""epoch_num": 1"#,
+            r#", "epoch_num": 1"#,
         ),
-        line("eval_accuracy", "[0.125, 0.75]", r#""epoch_num": 2"#),
-        line("eval_accuracy", "[]", r#""epoch_num": 3"#),
+        line("eval_accuracy", "[0.125, 0.75]", r#", "epoch_num": 2"#),
+        line("eval_accuracy", "[]", r#", "epoch_num": 3"#),
     ]
     .concat();
     let out = check("mlperf", text.as_bytes());
