@@ -341,6 +341,8 @@ fn look(place: &dyn Place, source: &Found, options: &Options) -> Result<run::Tol
 /// Tells the format of a head.
 fn told(head: &[u8], source: &Found, options: &Options) -> Result<run::Told, IngestError> {
     let refused = |refusal: Refusal| IngestError::Refused(format!("{}: {refusal}", source.name));
+    format::is_itself(head).map_err(refused)?;
+    let head = format::without_mark(head);
     let told = match &options.format {
         _ if head.iter().all(u8::is_ascii_whitespace) => return Ok(run::Told::Empty),
         _ if archive::is_archive(head) => return Ok(run::Told::Archive),

@@ -6,7 +6,8 @@
 //! columnar table are units, too, each as a JSON object of the columns that are read.
 
 use super::format::{
-    Frame, Framing, Parser, Piece, Position, Refusal, Reject, TableFault, TableRows,
+    Frame, Framing, MARK, Parser, Piece, Position, Refusal, Reject, TableFault, TableRows,
+    without_mark,
 };
 use super::source::{Broken, Content, LINE_BYTES_MAX, Line, Lines, Spool, Storage, is_wait};
 use datafusion::arrow::array::RecordBatch;
@@ -256,7 +257,11 @@ impl Units {
                 }
             }
             Framing::Whole => {
-                let (document, broken) = content.whole(DOCUMENT_BYTES_MAX);
+                let (mut document, broken) = content.whole(DOCUMENT_BYTES_MAX);
+                if document.starts_with(MARK) {
+                    // white space in its place, so that what follows stands where it stood
+                    document[..MARK.len()].fill(b' ');
+                }
                 let reject = |class, text, original| {
                     let topic = "telemetry.training".to_owned();
                     Reject {
@@ -313,9 +318,12 @@ impl Units {
         })
     }
 
-    /// The unit that [`Units::next`] spoke of.
+    /// The unit that [`Units::next`] spoke of. The mark that some programs of Windows put before a text is not of it.
     pub(super) fn unit(&self) -> &[u8] {
-        &self.unit
+        match self.cut {
+            Cut::Lines(_) if self.count == 1 => without_mark(&self.unit),
+            _ => &self.unit,
+        }
     }
 
     /// The columns of the units that follow, where this one is the first of a batch.

@@ -154,7 +154,7 @@ fn the_page_of_formats_holds() {
         0.0,
     );
     holds(
-        "SELECT steps AS x FROM rows WHERE run_id = 'trainer_state'",
+        "SELECT steps AS x FROM rows WHERE run_id = 'hf-trainer-state'",
         12_030.0,
         0.0,
     );

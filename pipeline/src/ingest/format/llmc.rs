@@ -3,11 +3,13 @@
 //! Published format: `llmc/logger.h` of github.com/karpathy/llm.c, one line a measurement:
 //! `s:<step> trl:<training loss> lr:<learning rate> norm:<gradient norm>`, `s:<step> tel:<validation loss>`,
 //! `s:<step> eval:<HellaSwag accuracy>`. The step counts optimizer steps from 0; losses are nats a token.
-//! The file has no end mark, so its end says nothing about the run.
+//! The file has no end mark, so its end says nothing about the run. The run is the folder that `main.log` lies in.
 
+use super::super::source::stem;
 use super::text::{Number, Restarts, trimmed, whole_lines};
 use super::{Confidence, Format, Out, Parser, Position, Refusal, Setup};
 use cairn_avro::record::{EvalResult, Payload, TrainingTelemetry};
+use std::path::Path;
 
 /// The format.
 pub(super) struct LlmC;
@@ -37,6 +39,15 @@ impl Format for LlmC {
         } else {
             Confidence::No
         }
+    }
+
+    /// Every run's file is called `main.log`; the folder above is what `-o` named.
+    fn run_of(&self, path: &str) -> Option<String> {
+        let path = Path::new(path);
+        if stem(path.file_name()?.to_str()?) != "main" {
+            return None;
+        }
+        Some(path.parent()?.file_name()?.to_str()?.to_owned())
     }
 
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {

@@ -3,8 +3,12 @@
 //! Published format: `training_log` in `megatron/training/training.py` of github.com/NVIDIA/Megatron-LM, parts between
 //! bars: `iteration k/K | consumed samples: n | elapsed time per iteration (ms): t | learning rate: x | global batch size:
 //! b | lm loss: y | loss scale: s | grad norm: g | number of skipped iterations: i | number of nan iterations: j |`.
-//! Evaluations are `validation loss at iteration k | lm loss value: y | lm loss PPL: p |`. Launchers put a rank or a time
-//! in front; DeepSpeed's own lines (`steps: k loss: y iter time (s): t samples/sec: r`) count where no iteration lines are.
+//! Evaluations are `validation loss at iteration k | lm loss value: y | lm loss PPL: p |`, at the end `… iteration k on test
+//! set |`, with several validation sets `validation-<name> loss at …`; Megatron-DeepSpeed names the set itself (`valid loss at
+//! …`), and GPT-NeoX prints `validation results at iteration k | lm_loss value: y | lm_loss_ppl value: p |` and, behind the last
+//! iteration, `… at the end of training for val data |`. The validation set's loss is the run's validation loss; those of the
+//! test set and of sets with names of their own are metrics (`test_loss`, `validation_<name>_loss`), since they are no curve
+//! of the run. Launchers put a rank or a time in front; DeepSpeed's own lines (`steps: k loss: y iter time (s): t samples/sec: r`) count where no iteration lines are.
 //!
 //! Times in seconds become milliseconds. Tokens are consumed samples times the sequence length, which the list of
 //! arguments at the head of the log or `--set context_length_tokens=` tells; unknown otherwise. A last part that has no
@@ -54,6 +58,7 @@ impl Format for Megatron {
             iterations: false,
             skipped: 0,
             nan: 0,
+            last_step: None,
             reached: None,
             tokens: None,
         }))
@@ -69,6 +74,8 @@ struct Lines {
     /// Iterations skipped and NaN since the start; the log counts them anew after each line.
     skipped: i64,
     nan: i64,
+    /// The last iteration that a line spoke of.
+    last_step: Option<i64>,
     /// The last iteration, when it is the last planned one.
     reached: Option<i64>,
     tokens: Option<i64>,
@@ -78,8 +85,12 @@ struct Lines {
 enum Line<'a> {
     /// Parts between bars, one of them `iteration k/K`.
     Iteration { step: &'a str, planned: &'a str },
-    /// `validation loss at iteration k …`
-    Validation { step: &'a str, rest: &'a str },
+    /// `<set> loss at iteration k …`; without an iteration at the end of training.
+    Validation {
+        set: &'a str,
+        step: Option<&'a str>,
+        rest: &'a str,
+    },
     /// `steps: k loss: …`
     Steps { rest: &'a str },
 }
@@ -107,11 +118,35 @@ fn iteration(part: &str) -> Option<(&str, &str)> {
     rest.trim().is_empty().then_some((step, planned))
 }
 
+/// `<set> loss at iteration k | …`, `<set> results at the end of training for val data | …`.
+fn validation(line: &str) -> Option<Line<'_>> {
+    let (before, behind) = line
+        .split_once(" loss at ")
+        .or_else(|| line.split_once(" results at "))?;
+    let set = before.rsplit(char::is_whitespace).next()?;
+    // a rank may stand right in front: `[default7]:valid`
+    let set = set
+        .rsplit([':', ']'])
+        .next()
+        .filter(|set| !set.is_empty())?;
+    let (step, rest) = match behind.strip_prefix("iteration ") {
+        Some(rest) => digits(rest).map(|(step, rest)| (Some(step), rest))?,
+        None => (None, behind.strip_prefix("the end of training")?),
+    };
+    // any set may have any name: what follows tells it from prose
+    let place = rest.trim_start();
+    let known = (set.starts_with("valid") || set.starts_with("test"))
+        && (place.is_empty()
+            || ["|", "on ", "for "]
+                .iter()
+                .any(|mark| place.starts_with(mark)));
+    (known || rest.contains("loss value:")).then_some(Line::Validation { set, step, rest })
+}
+
 impl<'a> Line<'a> {
     fn of(line: &'a str) -> Option<Self> {
-        if let Some(at) = line.find("validation loss at iteration ") {
-            let (step, rest) = digits(&line[at + "validation loss at iteration ".len()..])?;
-            return Some(Line::Validation { step, rest });
+        if let Some(found) = validation(line) {
+            return Some(found);
         }
         if let Some((step, planned)) = line.split('|').find_map(iteration) {
             return Some(Line::Iteration { step, planned });
@@ -131,7 +166,7 @@ impl Parser for Lines {
         };
         let telemetry = match Line::of(&text) {
             Some(Line::Iteration { step, planned }) => self.iteration(&text, step, planned),
-            Some(Line::Validation { step, rest }) => self.validation(step, rest),
+            Some(Line::Validation { set, step, rest }) => self.validation(set, step, rest),
             Some(Line::Steps { rest }) if !self.iterations => self.steps(rest),
             _ => {
                 self.argument(&text);
@@ -143,6 +178,7 @@ impl Parser for Lines {
             Ok(mut telemetry) => {
                 telemetry.run_id.clone_from(&self.setup.run_id);
                 telemetry.attempt = self.restarts.attempt(telemetry.step);
+                self.last_step = Some(telemetry.step);
                 out.event(Payload::TrainingTelemetry(telemetry), position, unit);
             }
             Err(why) => out.reject("bad_line", why, "telemetry.training", position, unit),
@@ -266,6 +302,23 @@ impl Lines {
             "number of skipped iterations" => telemetry.skipped_steps = Some(whole(name, text)?),
             "number of nan iterations" => telemetry.nan_steps = Some(whole(name, text)?),
             "tokens per second" => telemetry.tokens_per_second = number(name, text)?.value,
+            "MFU" | "HFU" => {
+                let percent = text.strip_suffix('%').unwrap_or(text);
+                let name = match name {
+                    "MFU" => "model_flops_utilization",
+                    _ => "hardware_flops_utilization",
+                };
+                if let Some(value) = Number::read(percent).and_then(|number| number.value) {
+                    telemetry.metrics.insert(name.into(), value / 100.0);
+                }
+            }
+            "approx flops per GPU" => {
+                if let Some(value) = flops(text) {
+                    telemetry
+                        .metrics
+                        .insert("approx_flops_per_second_per_gpu".into(), value);
+                }
+            }
             // what else versions and forks print is kept as a metric; words among it are not measurements
             _ => {
                 if let Some(value) = Number::read(text).and_then(|number| number.value) {
@@ -276,37 +329,63 @@ impl Lines {
         Ok(())
     }
 
-    fn validation(&mut self, step: &str, rest: &str) -> Result<TrainingTelemetry, String> {
+    fn validation(
+        &mut self,
+        set: &str,
+        step: Option<&str>,
+        rest: &str,
+    ) -> Result<TrainingTelemetry, String> {
+        let step = match step {
+            Some(step) => whole("iteration", step)?,
+            None => self.last_step.ok_or(
+                "it is an evaluation at the end of training, but no iteration stands before it",
+            )?,
+        };
         let mut telemetry = TrainingTelemetry {
-            step: whole("iteration", step)?,
+            step,
             ..TrainingTelemetry::default()
         };
         let mut found = false;
         let closed = rest.rfind('|').map_or("", |end| &rest[..end]);
-        for part in closed.split('|') {
+        let mut parts = closed.split('|');
+        let place = parts.next().unwrap_or_default();
+        let named = match set {
+            _ if place.contains("test set") || place.contains("test data") => Some("test"),
+            "validation" | "valid" | "val" => None,
+            set => Some(set),
+        };
+        for part in parts {
             let Some((name, text)) = part.rsplit_once(':') else {
                 continue;
             };
-            match name.trim() {
-                "lm loss value" | "lm_loss value" => {
-                    let loss = number(name.trim(), text)?;
+            let (name, text) = (name.trim(), text.trim());
+            let told = match name {
+                "lm loss value" | "lm_loss value" => "loss",
+                "lm loss PPL" | "lm_loss PPL" | "lm_loss_ppl value" => "perplexity",
+                name => name,
+            };
+            match named {
+                None if told == "loss" => {
+                    let loss = number(name, text)?;
                     (telemetry.validation_loss, telemetry.validation_loss_state) =
                         (loss.value, loss.state);
-                    found = true;
                 }
-                "lm loss PPL" | "lm_loss PPL" => {
-                    if let Some(perplexity) = number(name.trim(), text)?.value {
-                        telemetry
-                            .metrics
-                            .insert("validation_perplexity".into(), perplexity);
-                    }
-                }
-                name => {
-                    if let Some(value) = Number::read(text.trim()).and_then(|number| number.value) {
-                        telemetry.metrics.insert(metric_name(name), value);
+                _ => {
+                    let read = match told {
+                        "loss" | "perplexity" => Some(number(name, text)?),
+                        _ => Number::read(text),
+                    };
+                    let key = match (named, told) {
+                        (Some(set), told) => metric_name(&format!("{set} {told}")),
+                        (None, "perplexity") => "validation_perplexity".to_owned(),
+                        (None, told) => metric_name(told),
+                    };
+                    if let Some(value) = read.and_then(|number| number.value) {
+                        telemetry.metrics.insert(key, value);
                     }
                 }
             }
+            found |= told == "loss";
         }
         if !found {
             return Err("the validation line was cut before its loss".into());
@@ -340,6 +419,21 @@ impl Lines {
         }
         Ok(telemetry)
     }
+}
+
+/// `43.7TFLOPS`, as GPT-NeoX writes it for people.
+fn flops(text: &str) -> Option<f64> {
+    let text = text.strip_suffix("FLOPS")?;
+    let scale = match text.chars().last()? {
+        'K' => 1e3,
+        'M' => 1e6,
+        'G' => 1e9,
+        'T' => 1e12,
+        'P' => 1e15,
+        'E' => 1e18,
+        _ => return Number::read(text)?.value,
+    };
+    Some(Number::read(&text[..text.len() - 1])?.value? * scale)
 }
 
 fn whole(name: &str, text: &str) -> Result<i64, String> {

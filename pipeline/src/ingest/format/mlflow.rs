@@ -33,13 +33,17 @@ impl Format for MlFlow {
     }
 
     fn detect(&self, head: &[u8]) -> Confidence {
-        /// Lines looked at: all of them must be of the format.
+        /// Lines looked at: the first, and nine in ten, must be of the format; a few may be damaged.
         const LINES: usize = 100;
-        let mut found = 0;
+        let (mut found, mut foreign) = (0, 0);
         for line in whole_lines(head).take(LINES).filter_map(trimmed) {
             match Line::of(&line) {
                 Ok(line) if TIMES_MS.contains(&line.time_ms) => found += 1,
-                _ => return Confidence::No,
+                _ if found == 0 => return Confidence::No,
+                _ => {
+                    foreign += 1;
+                    continue;
+                }
             }
             // two columns of numbers may be anything
             if line.split_ascii_whitespace().count() < 3 {
@@ -48,10 +52,13 @@ impl Format for MlFlow {
                 );
             }
         }
-        if found > 0 {
-            Confidence::Sure
-        } else {
-            Confidence::No
+        match foreign {
+            0 if found == 0 => Confidence::No,
+            0 => Confidence::Sure,
+            _ if found >= 9 * foreign => Confidence::Sure,
+            _ => Confidence::Perhaps(
+                "some of its lines are `timestamp value step` as MLflow's are, too many are not",
+            ),
         }
     }
 
@@ -87,6 +94,11 @@ impl Format for MlFlow {
 fn split(path: &str) -> Option<(&str, &str)> {
     // the first: a metric may be called `metrics`, too
     let (before, name) = path.split_once("/metrics/")?;
+    // how a file is stored is no part of the metric's name
+    let name = [".gz", ".zst", ".zstd"]
+        .iter()
+        .find_map(|kind| name.strip_suffix(kind))
+        .unwrap_or(name);
     let run = before.rsplit('/').next()?;
     (!run.is_empty() && !name.is_empty()).then_some((run, name))
 }

@@ -14,6 +14,7 @@
 //! `step` (steps, but samples in logs that count samples elsewhere) or `epoch_num` (epochs; some benchmarks count samples
 //! under it, which is told by its size). What has no step that could be told is a reject, unless it is only throughput.
 
+use super::super::source::stem;
 use super::names::{count, keep, put};
 use super::text::{Number, metric_name, trimmed, whole_lines};
 use super::whole::quoted_numbers;
@@ -22,7 +23,8 @@ use cairn_avro::record::{
     EvalResult, Payload, RunConfig, RunLifecycle, RunState, RuntimeTelemetry, TrainingConfig,
     TrainingTelemetry,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::path::{Component, Path};
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +68,34 @@ impl Format for MlPerf {
             Confidence::Perhaps("lines have the mark :::MLLOG, but no JSON behind it")
         } else {
             Confidence::No
+        }
+    }
+
+    /// The rules of submission name the files: `…/results/<system>/<benchmark>/result_0.txt`, and LoadGen's log lies in
+    /// `…/<system>/<benchmark>/<scenario>/performance/run_1/`.
+    fn run_of(&self, path: &str) -> Option<String> {
+        let path = Path::new(path);
+        let name = stem(path.file_name()?.to_str()?);
+        let trial = name
+            .strip_prefix("result_")
+            .is_some_and(|trial| !trial.is_empty() && trial.bytes().all(|b| b.is_ascii_digit()));
+        let folders: Vec<&str> = path
+            .parent()?
+            .components()
+            .filter_map(|part| match part {
+                Component::Normal(name) => name.to_str(),
+                _ => None,
+            })
+            .collect();
+        let last = |count: usize| folders[folders.len().saturating_sub(count)..].join("/");
+        match name.as_str() {
+            _ if folders.is_empty() => None,
+            "mlperf_log_detail" if folders.ends_with(&["performance", "run_1"]) => {
+                Some(last(5)).map(|run| run.replace("/performance/run_1", ""))
+            }
+            "mlperf_log_detail" => Some(last(1)),
+            _ if trial => Some(format!("{}/{name}", last(2))),
+            _ => None,
         }
     }
 
@@ -142,6 +172,26 @@ impl Entry {
         self.time_ms
             .filter(|time| *time >= WALL_TIME_MS_MIN && *time < 1e15)
             .map(|time| time as i64)
+    }
+}
+
+/// The scores of an evaluation by their names. Mask R-CNN has two: `{"BBOX": …, "SEGM": …}`, in v0.6 one level deeper or a
+/// list, whose places are numbered.
+fn scores<'a>(key: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| match value {
+                Value::Object(_) => scores(name, value),
+                value => vec![(name.clone(), value)],
+            })
+            .collect(),
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .map(|(at, value)| (format!("{key}_{at}"), value))
+            .collect(),
+        value => vec![(key.to_owned(), value)],
     }
 }
 
@@ -409,11 +459,9 @@ impl Lines {
                 .benchmark
                 .as_deref()
                 .is_some_and(|name| LOSS_BENCHMARKS.contains(&name));
-        // Mask R-CNN has two: {"BBOX": …, "SEGM": …}
-        let one = Map::from_iter([(entry.key.clone(), entry.value.clone())]);
-        let values = entry.value.as_object().unwrap_or(&one);
+        let values = scores(&entry.key, &entry.value);
         let mut found = false;
-        for (name, value) in values {
+        for (name, value) in &values {
             let Some(number) = number(value) else {
                 continue;
             };

@@ -439,11 +439,41 @@ pub fn named(name: &str) -> Result<&'static dyn Format, Refusal> {
         .ok_or_else(|| Refusal(format!("--format {name} is unknown; there are {}", names())))
 }
 
+/// What some programs of Windows put before a text in UTF-8 (U+FEFF).
+pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The beginning of a text without that mark.
+pub(super) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(MARK).unwrap_or(text)
+}
+
+/// Looks for what is no file of any format, whatever the user calls it.
+///
+/// # Errors
+/// Says what it is, and what to do.
+pub(super) fn is_itself(head: &[u8]) -> Result<(), Refusal> {
+    if head.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return Err(Refusal(
+            "it is the pointer that Git LFS left in the place of the file; get the file with `git lfs pull`"
+                .into(),
+        ));
+    }
+    let utf_16 = head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff");
+    if utf_16 && head.iter().take(64).any(|byte| *byte == 0) {
+        return Err(Refusal(
+            "it is text in UTF-16, as PowerShell's `>` writes it; make it UTF-8 with `iconv -f UTF-16 -t UTF-8`"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
 /// Finds the format of a head; with a mapping only the mapped formats are asked.
 ///
 /// # Errors
 /// None or several are sure; says what was looked for and asks for `--format`.
 pub fn detect(head: &[u8], mapped: bool) -> Result<&'static dyn Format, Refusal> {
+    let head = without_mark(head);
     let asked = || {
         FORMATS
             .into_iter()

@@ -196,7 +196,7 @@ pub(super) fn field(plain: &str) -> Option<Field> {
 
 /// The field that a name as people wrote it stands for. Megatron's relatives put a name into a group of its own
 /// (`lm-loss-training/lm loss`): what the group repeats says nothing.
-fn told(name: &str) -> Option<Field> {
+pub(super) fn told(name: &str) -> Option<Field> {
     field(&metric_name(name)).or_else(|| {
         let (group, last) = name.rsplit_once('/')?;
         let last = metric_name(last);

@@ -3,7 +3,8 @@
 //! Published formats: the JSON encoding of OTLP (opentelemetry.io/docs/specs/otlp, `opentelemetry/proto/trace/v1/trace.proto`
 //! of github.com/open-telemetry/opentelemetry-proto: ids in hexadecimal, 64-bit numbers as texts) in files as the OTLP file
 //! exporter writes them (opentelemetry.io/docs/specs/otel/protocol/file-exporter: an object `{"resourceSpans": …}` a line; an
-//! object spread over lines is taken, too), with the semantic conventions for generative AI
+//! object spread over lines is taken, too, and so is a list of such objects; metrics and logs between them are passed over,
+//! and something that is no export costs only itself), with the semantic conventions for generative AI
 //! (`docs/gen-ai/gen-ai-spans.md` of github.com/open-telemetry/semantic-conventions), up to and after v1.36.
 //!
 //! A span of a call of a model (`gen_ai.operation.name` `chat`, `text_completion`, `generate_content`, `embeddings`, or
@@ -16,9 +17,10 @@
 //! to ids, numbers and the categories below before anything else looks at it, dead letters included.
 
 use super::names::keep;
-use super::whole::{pieces, quoted_numbers};
+use super::whole::{quoted_numbers, span, spans};
 use super::{Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup};
 use cairn_avro::record::{Payload, RuntimeTelemetry, ToolOutcome, ToolUse};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -59,10 +61,16 @@ impl Format for Otlp {
             head.windows(key.len())
                 .any(|window| window == key.as_bytes())
         };
-        if head.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{')
-            || !has("\"resourceSpans\"")
-        {
+        if !matches!(head.trim_ascii_start().first(), Some(b'{' | b'[')) {
             return Confidence::No;
+        }
+        if !has("\"resourceSpans\"") {
+            return match has("\"resource_spans\"") {
+                true => Confidence::Perhaps(
+                    "it has spans under the names of the protocol buffers (resource_spans); OTLP's JSON says resourceSpans, write it with an exporter of OTLP",
+                ),
+                false => Confidence::No,
+            };
         }
         if has("\"gen_ai.") {
             Confidence::Sure
@@ -80,12 +88,18 @@ impl Format for Otlp {
     }
 }
 
+/// What an export says; metrics and logs, which a collector may write into the same file, have no spans.
 #[derive(serde::Deserialize)]
 struct Traces<'a> {
-    #[serde(borrow, rename = "resourceSpans")]
-    resources: Vec<ResourceSpans<'a>>,
+    #[serde(borrow, default, rename = "resourceSpans")]
+    resources: Option<Vec<ResourceSpans<'a>>>,
+    #[serde(default, rename = "resourceMetrics")]
+    metrics: Option<IgnoredAny>,
+    #[serde(default, rename = "resourceLogs")]
+    logs: Option<IgnoredAny>,
 }
 
+// a member that is null has its default, as protocol buffers read JSON
 #[derive(serde::Deserialize)]
 struct ResourceSpans<'a> {
     // before v0.15 of the protocol a scope was a library
@@ -95,13 +109,58 @@ struct ResourceSpans<'a> {
         rename = "scopeSpans",
         alias = "instrumentationLibrarySpans"
     )]
-    scopes: Vec<ScopeSpans<'a>>,
+    scopes: Option<Vec<ScopeSpans<'a>>>,
 }
 
 #[derive(serde::Deserialize)]
 struct ScopeSpans<'a> {
     #[serde(borrow, default)]
-    spans: Vec<&'a RawValue>,
+    spans: Option<Vec<&'a RawValue>>,
+}
+
+/// The spans of an export, or of a list of them.
+fn spans_of(export: &RawValue) -> Result<Vec<&RawValue>, serde_json::Error> {
+    // serde would take a list for the members in their order
+    let exports: Vec<Traces<'_>> = match export.get().starts_with('[') {
+        true => serde_json::from_str(export.get())?,
+        false => vec![serde_json::from_str(export.get())?],
+    };
+    let is_export = |export: &Traces<'_>| {
+        export.resources.is_some() || export.metrics.is_some() || export.logs.is_some()
+    };
+    if !exports.iter().all(is_export) {
+        return Err(serde::de::Error::missing_field("resourceSpans"));
+    }
+    Ok(exports
+        .into_iter()
+        .flat_map(|export| export.resources.unwrap_or_default())
+        .flat_map(|resource| resource.scopes.unwrap_or_default())
+        .flat_map(|scope| scope.spans.unwrap_or_default())
+        .collect())
+}
+
+/// Where the next export begins behind something that is none: with its first name at the beginning of a line.
+fn next_export(text: &[u8], from: usize) -> usize {
+    let begins = |line: &[u8]| {
+        let mut rest = line;
+        for open in [b'[', b'{'] {
+            rest = rest
+                .strip_prefix(&[open])
+                .unwrap_or(rest)
+                .trim_ascii_start();
+        }
+        line.first()
+            .is_some_and(|first| matches!(first, b'[' | b'{'))
+            && rest.starts_with(b"\"resource")
+    };
+    let mut at = from;
+    while let Some(end) = text[at..].iter().position(|byte| *byte == b'\n') {
+        at += end + 1;
+        if begins(&text[at..]) {
+            return at;
+        }
+    }
+    text.len()
 }
 
 struct Document {
@@ -116,61 +175,62 @@ impl Parser for Document {
     fn split(&mut self, document: Vec<u8>) -> Result<(Vec<u8>, Vec<Piece>), Reject> {
         let repaired = quoted_numbers(&document);
         let text = repaired.as_deref().unwrap_or(&document);
-        let mut spans: Vec<&RawValue> = Vec::new();
-        let mut rest = None;
-        let mut objects = serde_json::Deserializer::from_slice(text).into_iter::<Traces<'_>>();
-        let mut whole = 0;
-        loop {
-            match objects.next() {
-                None => break,
-                Some(Ok(traces)) => {
-                    whole = objects.byte_offset();
-                    let scopes = traces.resources.into_iter().flat_map(|spans| spans.scopes);
-                    spans.extend(scopes.flat_map(|scope| scope.spans));
+        // where a span stands; nothing where something else stands that is no export
+        let mut places: Vec<(usize, usize)> = Vec::new();
+        let (mut at, mut whole, mut first_fault) = (0, false, None);
+        while at < text.len() {
+            let mut exports =
+                serde_json::Deserializer::from_slice(&text[at..]).into_iter::<&RawValue>();
+            let (fault, place, next) = loop {
+                let from = at + exports.byte_offset();
+                match exports.next() {
+                    None => break (None, from, text.len()),
+                    Some(Ok(export)) => {
+                        let end = at + exports.byte_offset();
+                        match spans_of(export) {
+                            Ok(found) => {
+                                whole = true;
+                                places.extend(found.into_iter().map(|part| span(text, part)));
+                            }
+                            Err(fault) => break (Some(fault), end - export.get().len(), end),
+                        }
+                    }
+                    Some(Err(fault)) => {
+                        let from = at + exports.byte_offset();
+                        break (Some(fault), from, next_export(text, from));
+                    }
                 }
-                Some(Err(error)) if whole == 0 => {
-                    return Err(Reject {
-                        class: "json",
-                        text: format!(
-                            "the document is no OTLP trace: {error}; it may still be written, or was cut"
-                        ),
-                        topic: "telemetry.tooluse".into(),
-                        position: Position {
-                            line: error.line().max(1) as u64,
-                            byte: 0,
-                        },
-                        original: Vec::new(),
-                    });
-                }
-                Some(Err(error)) => {
-                    rest = Some(Position {
-                        line: error.line().max(1) as u64,
-                        byte: whole as u64,
-                    });
-                    break;
-                }
+            };
+            if let Some(fault) = fault {
+                places.push((place, place));
+                first_fault.get_or_insert(fault);
             }
+            at = next;
+        }
+        if let (false, Some(error)) = (whole, first_fault) {
+            return Err(Reject {
+                class: "json",
+                text: format!(
+                    "the document is no OTLP trace: {error}; it may still be written, or was cut"
+                ),
+                topic: "telemetry.tooluse".into(),
+                position: Position {
+                    line: error.line().max(1) as u64,
+                    byte: 0,
+                },
+                original: Vec::new(),
+            });
         }
         let mut kept = Vec::new();
-        let mut found = pieces(&document, text, &spans);
+        let mut found = spans(&document, text, places.into_iter());
         for piece in &mut found {
-            let span = &text[piece.start..piece.end];
+            let part = &text[piece.start..piece.end];
             piece.start = kept.len();
-            match serde_json::from_slice::<Value>(span) {
+            match serde_json::from_slice::<Value>(part) {
                 Ok(span) => kept.extend_from_slice(cut_down(&span).to_string().as_bytes()),
-                // cannot be: it was read as JSON before
-                Err(_) => kept.extend_from_slice(b"null"),
+                Err(_) => kept.extend_from_slice(b"\"what stands here is no OTLP trace\""),
             }
             piece.end = kept.len();
-        }
-        if let Some(position) = rest {
-            let start = kept.len();
-            kept.extend_from_slice(b"\"what stands here is no OTLP trace\"");
-            found.push(Piece {
-                position,
-                start,
-                end: kept.len(),
-            });
         }
         Ok((kept, found))
     }
@@ -400,6 +460,14 @@ fn measure(record: &mut RuntimeTelemetry, key: &str, value: f64) {
         }
         "server.time_to_first_token" | "latency.time_to_first_token" if value >= 0.0 => {
             record.time_to_first_token_ms = Some(value * 1e3);
+        }
+        // what the client saw; a first chunk may hold several tokens
+        "response.time_to_first_chunk" if value >= 0.0 => {
+            keep(
+                &mut record.metrics,
+                "response_time_to_first_chunk_ms",
+                value * 1e3,
+            );
         }
         "server.time_per_output_token" if value >= 0.0 => {
             record.time_per_output_token_ms = Some(value * 1e3);

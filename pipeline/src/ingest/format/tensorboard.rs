@@ -11,13 +11,14 @@
 //! steps behind it have filled that. Tags are told by the table of synonyms; those whose x-axis is no step (`… vs
 //! samples`) are left out. A tag whose step goes back was written by a restart. Below folders `train` and
 //! `validation`, as Keras makes them, a loss is what the folder says, and the run is the folder above; otherwise it is the
-//! folder of the file.
+//! folder of the file. Keras counts epochs, and once more iterations (`evaluation_loss_vs_iterations`): those repeat the
+//! numbers of the epochs on another axis, and are left out.
 //!
 //! A record whose data fail their check is a reject, and the next one is read. A length that fails its check hides
 //! where the next one begins: one reject, and nothing behind it. A last record without its end, as a killed writer leaves
 //! it, is a reject of class `truncated`; what came before it counts.
 
-use super::names::{put, rows};
+use super::names::{put, rows, told};
 use super::text::Number;
 use super::{Confidence, Format, Frame, Framing, Out, Parser, Position, Refusal, Setup};
 use cairn_avro::record::{Payload, TrainingTelemetry};
@@ -273,9 +274,12 @@ impl Parser for Events {
 }
 
 /// False where the x-axis of a tag is no step: Megatron-LM and Megatron-DeepSpeed write each curve over samples and tokens,
-/// too, with those in the place of the step.
+/// too, with those in the place of the step; Keras writes evaluations over iterations where all else is over epochs.
 fn is_of_steps(tag: &str) -> bool {
-    !(tag.contains(" vs ") || tag.contains("-vs-") || tag.starts_with("y="))
+    !(tag.contains(" vs ")
+        || tag.contains("-vs-")
+        || tag.starts_with("y=")
+        || tag.ends_with("_vs_iterations"))
 }
 
 impl Events {
@@ -315,11 +319,13 @@ impl Events {
             position,
             original: unit[..unit.len().min(ORIGINAL_BYTES_MAX)].to_vec(),
         });
-        put(
-            &mut row.telemetry,
-            &format!("{}{tag}", self.prefix),
-            Number::of(value),
-        )
+        let named = format!("{}{tag}", self.prefix);
+        // of training a tag that is known by itself needs no folder: `epoch_loss` below `train`
+        let name = match self.prefix {
+            "train/" if told(&named).is_none() && told(tag).is_some() => tag,
+            _ => &named,
+        };
+        put(&mut row.telemetry, name, Number::of(value))
     }
 
     /// Gives out the lowest steps until so many are left.

@@ -544,3 +544,136 @@ mod real {
         assert_eq!((out.rejects.len(), finished_at(&out)), (0, Some(20)));
     }
 }
+
+/// What Megatron-LM, Megatron-DeepSpeed and GPT-NeoX print of their evaluations.
+#[test]
+fn megatron_evaluations_of_several_sets() {
+    let step = |out: &Out| {
+        training(out)
+            .iter()
+            .map(|step| (step.step, step.validation_loss))
+            .collect::<Vec<_>>()
+    };
+    let deepspeed =
+        "0: valid loss at iteration 300 | lm loss value: 7.5E+00 | lm loss PPL: 1.8E+03 | \n";
+    let out = read("megatron", deepspeed.as_bytes(), &setup());
+    assert_eq!(step(&out), [(300, Some(7.5))]);
+    assert_eq!(
+        detect(deepspeed.as_bytes(), false).map(Format::name),
+        Ok("megatron")
+    );
+    // the test set's loss is not that of validation, and neither is that of a set with a name
+    let last = " validation loss at iteration 10 on validation set | lm loss value: 9.5E+00 | lm loss PPL: 1.3E+04 | \n \
+        validation loss at iteration 10 on test set | lm loss value: 9.7E+00 | lm loss PPL: 1.6E+04 | \n \
+        validation-wiki loss at iteration 10 | lm loss value: 9.1E+00 | lm loss PPL: 9.0E+03 | \n";
+    let out = read("megatron", last.as_bytes(), &setup());
+    assert_eq!(step(&out), [(10, Some(9.5)), (10, None), (10, None)]);
+    assert_eq!(
+        [
+            training(&out)[1].metrics["test_loss"],
+            training(&out)[1].metrics["test_perplexity"],
+            training(&out)[2].metrics["validation_wiki_loss"]
+        ],
+        [9.7, 1.6e4, 9.1]
+    );
+    let neox = " samples/sec: 51.2 | iteration 50/ 50 | elapsed time per iteration (ms): 19987.6 | approx flops per GPU: 150.3TFLOPS | MFU: 45.25% | HFU: 60.00% | lm_loss: 6.0E+00 |\n \
+        validation results at iteration 50 | lm_loss value: 5.75E+00 | lm_loss_ppl value: 3.1E+02 | \n \
+        validation results at the end of training for val data | lm_loss value: 5.5E+00 | lm_loss_ppl value: 2.4E+02 | \n \
+        test results at the end of training for test data | lm_loss value: 5.25E+00 | lm_loss_ppl value: 1.9E+02 | \n";
+    let out = read("megatron", neox.as_bytes(), &setup());
+    assert_eq!(out.rejects, []);
+    assert_eq!(
+        step(&out),
+        [(50, None), (50, Some(5.75)), (50, Some(5.5)), (50, None)]
+    );
+    let rows = training(&out);
+    assert_eq!(
+        [
+            rows[0].metrics["approx_flops_per_second_per_gpu"],
+            rows[0].metrics["model_flops_utilization"],
+            rows[0].metrics["hardware_flops_utilization"],
+            rows[1].metrics["validation_perplexity"],
+            rows[3].metrics["test_loss"]
+        ],
+        [150.3e12, 0.4525, 0.6, 310.0, 5.25]
+    );
+    // nobody could tell of which step it is; and prose is no line
+    let out = read(
+        "megatron",
+        b" test results at the end of training for test data | lm_loss value: 5.6E+00 | \n the test loss at iteration 5 was low\n",
+        &setup(),
+    );
+    assert_eq!((out.rejects.len(), out.rejects[0].class), (1, "bad_line"));
+    assert!(out.rejects[0].text.contains("no iteration stands before"));
+    assert_eq!(out.ignored, 1);
+}
+
+/// Every run has a file of that name: the folder tells them apart.
+#[test]
+fn files_of_one_name_are_runs_of_their_folders() {
+    let of = |format: &str, path| named(format).expect("it is one").run_of(path);
+    let run = |name: &str| Some(name.to_owned());
+    for path in [
+        "/out/llama-lora/trainer_state.json",
+        "/out/llama-lora/checkpoint-500/trainer_state.json.gz",
+        "llama-lora/last-checkpoint/trainer_state.json",
+    ] {
+        assert_eq!(of("trainer_state", path), run("llama-lora"), "{path}");
+    }
+    assert_eq!(of("trainer_state", "trainer_state.json"), None);
+    assert_eq!(of("trainer_state", "/out/run-7.json"), None);
+    assert_eq!(of("llmc", "/out/log124M/main.log"), run("log124M"));
+    assert_eq!(of("llmc", "main.log"), None);
+    assert_eq!(of("llmc", "/out/log124M/run-7.log"), None);
+    assert_eq!(
+        of("mlperf", "NVIDIA/results/dgxh100_n64/gpt3/result_2.txt"),
+        run("dgxh100_n64/gpt3/result_2")
+    );
+    assert_eq!(
+        of(
+            "mlperf",
+            "results/h100x8/llama2-70b-99/Server/performance/run_1/mlperf_log_detail.txt"
+        ),
+        run("h100x8/llama2-70b-99/Server")
+    );
+    assert_eq!(of("mlperf", "out/mlperf_log_detail.txt"), run("out"));
+    assert_eq!(of("mlperf", "logs/result_final.txt"), None);
+    assert_eq!(of("mlperf", "result_0.txt"), None);
+}
+
+/// Windows puts a mark before texts; it is of no line and of no document.
+#[test]
+fn a_byte_order_mark_is_no_text() {
+    let marked = |text: &str| [MARK, text.as_bytes()].concat();
+    for (name, text, byte) in [
+        ("jsonl", "{\"run_id\":\"a\",\"step\":1,\"loss\":2.5}\n", 0),
+        ("nanogpt", "iter 1: loss 2.5, time 1.0ms\n", 0),
+        (
+            "trainer_state",
+            "{\"global_step\":1,\"log_history\":[{\"step\":1,\"loss\":2.5}]}",
+            35,
+        ),
+    ] {
+        let text = marked(text);
+        assert_eq!(detect(&text, false).map(Format::name), Ok(name));
+        let out = read(name, &text, &setup());
+        assert_eq!(out.rejects, [], "{name}");
+        assert_eq!(training(&out)[0].loss, Some(2.5), "{name}");
+        assert_eq!(out.events[0].position.byte, byte, "{name}");
+    }
+}
+
+#[test]
+fn what_stands_for_another_file_is_refused_with_what_to_do() {
+    let utf_16: Vec<u8> = "\u{feff}iter 1: loss 2.5"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let why = |bytes: &[u8]| is_itself(bytes).expect_err("it is not itself").0;
+    assert!(why(&utf_16).contains("iconv -f UTF-16"));
+    assert!(
+        why(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n").contains("git lfs pull")
+    );
+    assert_eq!(is_itself(b"iter 1: loss 2.5\n"), Ok(()));
+    assert_eq!(is_itself(b"\xff\xfe"), Ok(()));
+}

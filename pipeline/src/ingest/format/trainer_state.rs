@@ -8,14 +8,18 @@
 //! `eval_<group>_<metric>` are evaluations: each metric becomes an `eval.results` event of harness `hf-trainer`, its task
 //! the group (`eval` without one); `eval_loss` without a group is also the run's validation loss. Run time and rates give
 //! the number of samples (`runtime × samples_per_second`) and are no scores. The summary at the end of training carries
-//! means over the run; they are kept as metrics. `global_step` ≥ `max_steps` says that the run is finished.
+//! means over the run; they are kept as metrics. `global_step` ≥ `max_steps` says that the run is finished. The run is the
+//! folder that the file lies in, or the one above its checkpoints.
 
+use super::super::source::stem;
+use super::names::count;
 use super::text::Number;
 use super::whole::{pieces, quoted_numbers};
 use super::{Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup};
 use cairn_avro::record::{EvalResult, Payload, RunLifecycle, RunState, TrainingTelemetry};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::path::{Component, Path};
 
 /// The format.
 pub(super) struct TrainerState;
@@ -48,6 +52,21 @@ impl Format for TrainerState {
         }
     }
 
+    /// Every run has a file of this name, and one in each of its checkpoints: `…/<run>/checkpoint-500/trainer_state.json`.
+    fn run_of(&self, path: &str) -> Option<String> {
+        let path = Path::new(path);
+        if stem(path.file_name()?.to_str()?) != "trainer_state" {
+            return None;
+        }
+        path.components().rev().skip(1).find_map(|part| match part {
+            Component::Normal(name) => name
+                .to_str()
+                .filter(|name| !is_checkpoint(name))
+                .map(str::to_owned),
+            _ => None,
+        })
+    }
+
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
         Ok(Box::new(Document {
             setup: setup.clone(),
@@ -56,6 +75,14 @@ impl Format for TrainerState {
             tokens: None,
         }))
     }
+}
+
+/// `checkpoint-500`, and what people call the last one.
+fn is_checkpoint(folder: &str) -> bool {
+    folder == "last-checkpoint"
+        || folder
+            .strip_prefix("checkpoint-")
+            .is_some_and(|step| step.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 struct Document {
@@ -121,10 +148,12 @@ impl Parser for Document {
                 return Ok(());
             }
         };
-        let Some(step) = entry.get("step").and_then(Value::as_i64) else {
+        let step = entry.get("step").and_then(number);
+        let Some(step) = step.and_then(|step| count(step.value?)) else {
             reject(
                 "missing_field",
-                "an entry of log_history has no step; it cannot be ordered".into(),
+                "an entry of log_history has no step that is a whole number; it cannot be ordered"
+                    .into(),
             );
             return Ok(());
         };

@@ -1,7 +1,8 @@
 //! The results of vLLM's benchmarks: serving, latency and throughput.
 //!
 //! Published format: `vllm/benchmarks/serve.py`, `latency.py` and `throughput.py` (earlier `benchmarks/benchmark_*.py`) of
-//! github.com/vllm-project/vllm. A result is one JSON object, with `--append-result` several follow each other. Of a serving
+//! github.com/vllm-project/vllm. A result is one JSON object, with `--append-result` several follow each other, and what
+//! `vllm bench sweep` sums up is a list of them. Of a serving
 //! result `mean_`, `median_`, `std_` and `pNN_` stand before `ttft_ms`, `tpot_ms`, `itl_ms` and `e2el_ms`; which percentiles
 //! there are is the user's choice. SGLang's `bench_serving` writes the same with `e2e_latency_ms`.
 //!
@@ -12,10 +13,11 @@
 
 use super::llmperf::amount;
 use super::names::{count, keep};
-use super::whole::quoted_numbers;
+use super::whole::{pieces, quoted_numbers};
 use super::{Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup};
 use cairn_avro::record::{Environment, ModelConfig, Payload, RunConfig, RuntimeTelemetry};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -42,7 +44,7 @@ impl Format for VllmBench {
             head.windows(key.len())
                 .any(|window| window == key.as_bytes())
         };
-        if head.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        if !matches!(head.trim_ascii_start().first(), Some(b'{' | b'[')) {
             return Confidence::No;
         }
         let serving = has("\"request_throughput\"")
@@ -131,32 +133,20 @@ impl Parser for Document {
     fn split(&mut self, document: Vec<u8>) -> Result<(Vec<u8>, Vec<Piece>), Reject> {
         let repaired = quoted_numbers(&document);
         let text = repaired.as_deref().unwrap_or(&document);
-        let (mut kept, mut pieces) = (Vec::new(), Vec::new());
-        let mut results = serde_json::Deserializer::from_slice(text).into_iter::<Scalars>();
+        let mut results: Vec<&RawValue> = Vec::new();
+        let mut documents = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
         loop {
-            let at = results.byte_offset();
-            match results.next() {
-                None => return Ok((kept, pieces)),
-                Some(Ok(Scalars(members))) => {
-                    let start = kept.len();
-                    kept.extend_from_slice(Value::Object(members).to_string().as_bytes());
-                    // white space in front is not of the result; repairs before it are few and short
-                    let blank = text[at..]
-                        .iter()
-                        .take_while(|byte| byte.is_ascii_whitespace())
-                        .count();
-                    let byte = at + blank;
-                    pieces.push(Piece {
-                        position: Position {
-                            line: 1 + text[..byte].iter().filter(|byte| **byte == b'\n').count()
-                                as u64,
-                            byte: byte as u64,
-                        },
-                        start,
-                        end: kept.len(),
-                    });
+            let at = documents.byte_offset();
+            let found = match documents.next() {
+                None => break,
+                Some(Ok(list)) if list.get().starts_with('[') => {
+                    serde_json::from_str::<Vec<&RawValue>>(list.get())
                 }
-                Some(Err(error)) => {
+                Some(found) => found.map(|result| vec![result]),
+            };
+            match found {
+                Ok(found) => results.extend(found),
+                Err(error) => {
                     return Err(Reject {
                         class: "json",
                         text: format!(
@@ -172,6 +162,20 @@ impl Parser for Document {
                 }
             }
         }
+        let mut kept = Vec::new();
+        let mut pieces = pieces(&document, text, &results);
+        for (piece, result) in pieces.iter_mut().zip(&results) {
+            piece.start = kept.len();
+            match serde_json::from_str::<Scalars>(result.get()) {
+                Ok(Scalars(members)) => {
+                    kept.extend_from_slice(Value::Object(members).to_string().as_bytes());
+                }
+                // what is no object is a reject of its own, without what it says
+                Err(_) => kept.extend_from_slice(b"null"),
+            }
+            piece.end = kept.len();
+        }
+        Ok((kept, pieces))
     }
 
     fn unit(&mut self, unit: &[u8], position: Position, out: &mut Out) -> Result<(), Refusal> {

@@ -13,6 +13,7 @@
 
 use super::csv::{self, cells};
 use super::names::{STEPS, count, keep, put, rows};
+use super::outline::{ELEMENT, Outline};
 use super::text::{Number, Restarts, metric_name, trimmed, whole_lines};
 use super::whole::quoted_numbers;
 use super::{Confidence, Format, Out, Parser, Position, Refusal, Setup};
@@ -42,6 +43,11 @@ impl Format for Wandb {
         /// Rows looked at: the first ones may be broken.
         const ROWS: usize = 50;
         let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+        if Outline::of(head).has(&[ELEMENT, "_step"]) {
+            return Confidence::Perhaps(
+                "it is one JSON array of W&B's rows; export them with `to_json(orient=\"records\", lines=True)`",
+            );
+        }
         let mut perhaps = false;
         for (at, line) in whole_lines(head).take(ROWS).enumerate() {
             let line = line.trim_ascii();

@@ -67,7 +67,7 @@ pub(super) fn member_pieces(
 }
 
 /// First byte of a part of `text`, and the byte behind its last.
-fn span(text: &[u8], part: &RawValue) -> (usize, usize) {
+pub(super) fn span(text: &[u8], part: &RawValue) -> (usize, usize) {
     let start = part.get().as_ptr() as usize - text.as_ptr() as usize;
     (start, start + part.get().len())
 }

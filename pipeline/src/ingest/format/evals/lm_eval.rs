@@ -9,7 +9,8 @@
 //!
 //! Each metric of each task becomes an `eval.results` event. The filter `none` is left out of the metric's name, so that v0.3
 //! and v0.4 name the same thing alike; another one stays in it (`exact_match,strict-match`). A score that is not finite is a
-//! reject. The step of the checkpoint is taken from what the model arguments call it: a revision `step<k>`, a folder
+//! reject. Files of lighteval (github.com/huggingface/lighteval, which the first Open LLM Leaderboard ran) have the same
+//! results and `config_general` beside them; their harness is `lighteval`. The step of the checkpoint is taken from what the model arguments call it: a revision `step<k>`, a folder
 //! `checkpoint-<k>` or `global_step<k>`. The evaluation's time is its start (`date`, seconds) and, where that is told, how
 //! long it took. `samples_*.jsonl` (one line an item, with its prompt) is not read.
 
@@ -88,6 +89,8 @@ struct Results {
 /// What the document says about all of its scores.
 #[derive(Default)]
 struct About {
+    /// Where it is another one than lm-evaluation-harness.
+    harness: Option<&'static str>,
     model: Option<String>,
     step: Option<i64>,
     few_shot: Option<i32>,
@@ -108,6 +111,8 @@ struct Document<'a> {
     groups: Option<&'a RawValue>,
     #[serde(borrow, default)]
     config: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    config_general: Option<&'a RawValue>,
     #[serde(borrow, default)]
     versions: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "n-shot")]
@@ -143,6 +148,11 @@ fn text(value: Option<&Value>) -> Option<String> {
 impl About {
     fn of(document: &Document<'_>) -> Self {
         let config = table(document.config);
+        let general = table(document.config_general);
+        let (harness, version) = match general.is_empty() {
+            true => (None, None),
+            false => (Some("lighteval"), text(general.get("lighteval_sha"))),
+        };
         let arguments = arguments(config.get("model_args"));
         let argument = |name: &str| text(arguments.get(name));
         // an adapter is given together with the model that it is for
@@ -160,12 +170,15 @@ impl About {
             ((start + took) * 1e3).round() as i64
         });
         Self {
+            harness,
             model: text(document.model_name.as_ref())
+                .or_else(|| text(general.get("model_name")))
                 .or(named)
                 .or_else(|| text(config.get("model"))),
             step,
             few_shot: config.get("num_fewshot").and_then(count),
-            harness_version: text(document.lm_eval_version.as_ref())
+            harness_version: version
+                .or_else(|| text(document.lm_eval_version.as_ref()))
                 .or_else(|| text(document.git_hash.as_ref())),
             event_time_ms: time_ms,
             versions: table(document.versions),
@@ -301,6 +314,8 @@ impl Results {
             return false;
         }
         let score = match value {
+            // a task that has no such score
+            Value::Null => return false,
             // words, the most common being "N/A": not measured
             Value::String(_) => match number(value) {
                 Some(score) => score,
@@ -349,7 +364,7 @@ impl Results {
                 attempt: self.setup.attempt,
                 step: about.step,
                 event_time_ms: about.event_time_ms,
-                harness: "lm-evaluation-harness".into(),
+                harness: about.harness.unwrap_or("lm-evaluation-harness").into(),
                 harness_version: about.harness_version.clone(),
                 task: task.to_owned(),
                 metric: match filter {

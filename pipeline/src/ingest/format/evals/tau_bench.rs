@@ -6,6 +6,12 @@
 //! `function_call`) and answers of the role `tool`; the agents `act` and `react` write `Action: {"name", "arguments"}` into
 //! their text and are answered by a user message that begins with `API output: ` (`tau_bench/agents/chat_react_agent.py`).
 //!
+//! Its successor, tau2-bench, writes one object: `Results` in `src/tau2/data_model/simulation.py` of
+//! github.com/sierra-research/tau2-bench, `{timestamp, info, tasks, simulations}`. A simulation is a trajectory: `task_id`, `trial`,
+//! `reward_info.reward`, `messages`, whose tool calls have a name of their own and whose tool messages say `error`. The agent's
+//! model becomes a tag, and the harness is `tau2-bench`. Tools that the simulated user calls are not the agent's and are left
+//! out; the times have no zone and are none. Results that were saved a file a simulation are refused.
+//!
 //! The reward of each task and trial is an `eval.results` event (task `<task_id>/trial-<trial>`, metric `reward`, n 1). Each
 //! tool call is a `telemetry.tooluse` event: failed where its answer begins with `Error` or `Unknown action`, which is how the
 //! environment answers (`tau_bench/envs/base.py`), unknown where it has no answer. Arguments and answers stay where they are.
@@ -18,16 +24,17 @@
 use super::super::outline::{ELEMENT, Outline};
 use super::super::whole::{pieces, quoted_numbers, spans};
 use super::super::{
-    Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup,
+    Confidence, Format, Framing, HEAD_BYTES, Out, Parser, Piece, Position, Refusal, Reject, Setup,
 };
-use super::{Mean, id, number, unreadable};
+use super::{Mean, id, number, tags, unreadable};
 use cairn_avro::record::{EvalResult, Payload, ToolOutcome, ToolUse};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-const HARNESS: &str = "tau-bench";
+const TAU: &str = "tau-bench";
+const TAU_2: &str = "tau2-bench";
 const TOPIC: &str = "eval.results";
 
 /// The format.
@@ -39,11 +46,19 @@ impl Format for TauBench {
     }
 
     fn aliases(&self) -> &'static [&'static str] {
-        &["tau-bench", "tau"]
+        &["tau-bench", "tau", "tau2", "tau2-bench", "tau2_bench"]
     }
 
     fn detect(&self, head: &[u8]) -> Confidence {
         let outline = Outline::of(head);
+        if is_second(&outline) {
+            return Confidence::Sure;
+        }
+        if outline.has_all(&[], &["task_id", "termination_reason"]) {
+            return Confidence::Perhaps(
+                "it holds one simulation of tau2-bench; pass^k needs all of them, save the results as one JSON file",
+            );
+        }
         let root: [&[&str]; 2] = [&[ELEMENT], &[]];
         for at in root {
             if outline.has_all(at, &["task_id", "reward"])
@@ -61,13 +76,24 @@ impl Format for TauBench {
     fn parser(&self, setup: &Setup) -> Result<Box<dyn Parser>, Refusal> {
         Ok(Box::new(Trajectories {
             setup: setup.clone(),
+            harness: TAU,
+            model: None,
             tasks: BTreeMap::new(),
         }))
     }
 }
 
+/// Whether a document is of tau2-bench; the tasks, which are long, stand before the simulations.
+fn is_second(outline: &Outline) -> bool {
+    outline.has_all(&["info"], &["agent_info", "environment_info"])
+        && outline.has_any(&[], &["tasks", "simulations"])
+}
+
 struct Trajectories {
     setup: Setup,
+    harness: &'static str,
+    /// The agent's model, until it was given out.
+    model: Option<String>,
     /// Rewards by task and trial.
     tasks: BTreeMap<String, BTreeMap<String, f64>>,
 }
@@ -80,8 +106,37 @@ struct Trajectory<'a> {
     trial: Value,
     #[serde(default)]
     reward: Value,
-    #[serde(borrow, default)]
+    #[serde(default)]
+    reward_info: Option<RewardInfo>,
+    #[serde(borrow, default, alias = "messages")]
     traj: Option<&'a RawValue>,
+}
+
+#[derive(serde::Deserialize)]
+struct RewardInfo {
+    #[serde(default)]
+    reward: Value,
+}
+
+/// What tau2-bench writes.
+#[derive(serde::Deserialize)]
+struct Results<'a> {
+    #[serde(default)]
+    info: Info,
+    #[serde(borrow, default)]
+    simulations: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Info {
+    #[serde(default)]
+    agent_info: Agent,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Agent {
+    #[serde(default)]
+    llm: Option<String>,
 }
 
 #[derive(serde::Deserialize)]
@@ -96,6 +151,11 @@ struct Message<'a> {
     function_call: Option<Function<'a>>,
     #[serde(borrow, default)]
     tool_call_id: Option<Cow<'a, str>>,
+    /// Of tau2-bench: the call that a tool message answers, and whether it failed.
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(default)]
+    error: Option<bool>,
     #[serde(borrow, default)]
     name: Option<Cow<'a, str>>,
 }
@@ -104,8 +164,10 @@ struct Message<'a> {
 struct Call<'a> {
     #[serde(borrow, default)]
     id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    function: Function<'a>,
+    #[serde(borrow, default)]
+    function: Option<Function<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -130,6 +192,27 @@ impl Parser for Trajectories {
     fn split(&mut self, document: Vec<u8>) -> Result<(Vec<u8>, Vec<Piece>), Reject> {
         let repaired = quoted_numbers(&document);
         let text = repaired.as_deref().unwrap_or(&document);
+        // the shape shows at the beginning; the rest is read once
+        let head = &text[..text.len().min(HEAD_BYTES)];
+        if is_second(&Outline::of(head)) {
+            return match self.simulations(&document, text) {
+                Ok(pieces) => Ok((repaired.unwrap_or(document), pieces)),
+                Err(Some(error)) => Err(unreadable(
+                    document,
+                    &error,
+                    "results file of tau2-bench",
+                    TOPIC,
+                )),
+                Err(None) => Err(Reject {
+                    class: "missing_field",
+                    text: "it has no simulations; tau2-bench may have saved each as a file beside it, save the results as one JSON file"
+                        .into(),
+                    topic: TOPIC.into(),
+                    position: Position { line: 1, byte: 0 },
+                    original: document,
+                }),
+            };
+        }
         if text.trim_ascii_start().first() != Some(&b'[') {
             let pieces = spans(&document, text, objects(text).into_iter());
             return Ok((repaired.unwrap_or(document), pieces));
@@ -154,6 +237,11 @@ impl Parser for Trajectories {
             out.reject("json", text.into(), TOPIC, position, unit);
             return Ok(());
         }
+        if let Some(model) = self.model.take()
+            && let Some(payload) = tags(&self.setup, [format!("model:{model}")])
+        {
+            out.event(payload, position, unit);
+        }
         let trajectory: Trajectory<'_> = match serde_json::from_slice(unit) {
             Ok(trajectory) => trajectory,
             Err(error) => {
@@ -171,7 +259,11 @@ impl Parser for Trajectories {
         // before trials were written down there was one file a trial
         let trial = id(&trajectory.trial).unwrap_or_else(|| trials.len().to_string());
         let task = format!("{task_id}/trial-{trial}");
-        match number(&trajectory.reward) {
+        let reward = match &trajectory.reward_info {
+            Some(info) => &info.reward,
+            None => &trajectory.reward,
+        };
+        match number(reward) {
             Some(reward) => {
                 trials.insert(trial, reward.value.unwrap_or(0.0));
                 let score = EvalResult {
@@ -253,11 +345,24 @@ fn all_of(k: usize, c: usize, t: usize) -> f64 {
 }
 
 impl Trajectories {
+    /// The simulations of a document of tau2-bench; an error, or none, where it has none.
+    fn simulations(
+        &mut self,
+        document: &[u8],
+        text: &[u8],
+    ) -> Result<Vec<Piece>, Option<serde_json::Error>> {
+        let results: Results<'_> = serde_json::from_slice(text).map_err(Some)?;
+        self.harness = TAU_2;
+        self.model = results.info.agent_info.llm;
+        let simulations = results.simulations.ok_or(None)?;
+        Ok(pieces(document, text, &simulations))
+    }
+
     fn score(&self, task: &str, metric: &str, value: Option<f64>, n: i64) -> EvalResult {
         EvalResult {
             run_id: self.setup.run_id.clone(),
             attempt: self.setup.attempt,
-            harness: HARNESS.into(),
+            harness: self.harness.into(),
             task: task.to_owned(),
             metric: metric.to_owned(),
             value,
@@ -308,7 +413,10 @@ fn calls(messages: &RawValue) -> Result<Vec<Made<'_>>, serde_json::Error> {
                 let native = message.tool_calls.unwrap_or_default();
                 let none = native.is_empty() && message.function_call.is_none();
                 for native in native {
-                    call(native.id, &native.function.name);
+                    let name = native.function.map(|function| function.name);
+                    if let Some(name) = name.or(native.name) {
+                        call(native.id, &name);
+                    }
                 }
                 if let Some(function) = message.function_call {
                     call(None, &function.name);
@@ -319,15 +427,25 @@ fn calls(messages: &RawValue) -> Result<Vec<Made<'_>>, serde_json::Error> {
                 turn += 1;
             }
             "tool" | "function" => {
+                let answers = message.tool_call_id.as_ref().or(message.id.as_ref());
                 let answered = made.iter_mut().find(|made| {
                     made.ended.is_none()
-                        && match (&made.id, &message.tool_call_id) {
+                        && match (&made.id, answers) {
                             (Some(id), Some(answers)) => id == answers,
                             _ => message.name.as_ref().is_none_or(|name| *name == made.tool),
                         }
                 });
-                if let (Some(made), Some(content)) = (answered, message.content) {
-                    made.ended = Some(outcome(content.get(), "\""));
+                match (answered, message.error, message.content) {
+                    (Some(made), Some(true), _) => {
+                        made.ended = Some((ToolOutcome::Failure, Some("tool_error")));
+                    }
+                    (Some(made), Some(false), _) => {
+                        made.ended = Some((ToolOutcome::Success, None));
+                    }
+                    (Some(made), None, Some(content)) => {
+                        made.ended = Some(outcome(content.get(), "\""));
+                    }
+                    _ => {}
                 }
             }
             "user" => {

@@ -86,3 +86,24 @@ fn damage() {
     let out = of("a/b/metrics/gpu", "1700000000123 inf 1\n");
     assert_eq!(out.rejects[0].class, "not_finite");
 }
+
+#[test]
+fn a_compressed_file_is_the_same_metric() {
+    assert_eq!(
+        split("/mlruns/0/r/metrics/train/loss.gz"),
+        Some(("r", "train/loss"))
+    );
+}
+
+/// A damaged line costs itself, and not its file.
+#[test]
+fn a_file_with_a_bad_line_is_told() {
+    let good = "1700000000123 2.5 1\n".repeat(9);
+    let told = |text: String| MlFlow.detect(text.as_bytes());
+    assert_eq!(told(format!("{good}17 2.5 1\n")), Confidence::Sure);
+    assert!(matches!(
+        told(format!("{good}17 2.5 1\nx\n")),
+        Confidence::Perhaps(_)
+    ));
+    assert_eq!(told(format!("17 2.5 1\n{good}")), Confidence::No);
+}

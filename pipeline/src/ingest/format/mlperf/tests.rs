@@ -241,3 +241,34 @@ fn old_lines_and_damage() {
         (0, "partial_line")
     );
 }
+
+/// Scores of Mask R-CNN as the submissions of v0.6 wrote them.
+#[test]
+fn an_evaluation_may_have_several_scores() {
+    let text = [
+        line(
+            "eval_accuracy",
+            r#"{"accuracy": {"BBOX": 0.25, "SEGM": 0.5}}"#,
+            r#", "epoch_num": 1"#,
+        ),
+        line("eval_accuracy", "[0.125, 0.75]", r#", "epoch_num": 2"#),
+        line("eval_accuracy", "[]", r#", "epoch_num": 3"#),
+    ]
+    .concat();
+    let out = check("mlperf", text.as_bytes());
+    let scores = run(&out, |payload| match payload {
+        Payload::EvalResult(score) => Some((score.metric.clone(), score.value)),
+        _ => None,
+    });
+    let expected = [
+        ("bbox", 0.25),
+        ("segm", 0.5),
+        ("eval_accuracy_0", 0.125),
+        ("eval_accuracy_1", 0.75),
+    ];
+    assert_eq!(
+        scores,
+        expected.map(|(name, value)| (name.to_owned(), Some(value)))
+    );
+    assert_eq!((out.rejects.len(), out.rejects[0].position.line), (1, 3));
+}

@@ -184,3 +184,31 @@ fn damage() {
     let out = check("otlp", &text.as_bytes()[..300]);
     assert_eq!((out.events.len(), out.rejects[0].class), (0, "json"));
 }
+
+/// What collectors write: lists of exports, other signals in the same file, members that are null, and a line that is none.
+#[test]
+fn exports_of_several_shapes() {
+    let one = document(&[call()]).replace('\n', " ");
+    let list = format!("[{one},{}]\n[{one}]\n", document(&[]));
+    assert_eq!(detected(&list), Confidence::Sure);
+    assert_eq!(check("otlp", list.as_bytes()).events.len(), 2);
+    let empty = r#"{"resourceSpans":[{"scopeSpans":null},{"scopeSpans":[{"spans":null}]}]}"#;
+    let mixed = format!(
+        "{one}\n{{\"resourceMetrics\":[{{}}]}}\n{{\"resourceLogs\":[]}}\n{empty}\n{{\"other\":1}}\nno JSON {{\n{one}\n"
+    );
+    let out = check("otlp", mixed.as_bytes());
+    assert_eq!(out.events.len(), 2);
+    let lines: Vec<_> = out
+        .rejects
+        .iter()
+        .map(|reject| (reject.class, reject.position.line))
+        .collect();
+    assert_eq!(lines, [("json", 5), ("json", 6)]);
+    assert_eq!(out.events[1].position.line, 7);
+    let names = r#"{"resource_spans":[{"scope_spans":[]}]}"#;
+    assert!(matches!(detected(names), Confidence::Perhaps(why) if why.contains("resourceSpans")));
+}
+
+fn detected(text: &str) -> Confidence {
+    Otlp.detect(text.as_bytes())
+}

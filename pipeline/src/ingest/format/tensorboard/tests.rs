@@ -322,3 +322,29 @@ fn folders_name_runs() {
     let out = read("tensorboard", &file, &setup);
     assert_eq!(training(&out)[0].validation_loss, Some(2.5));
 }
+
+/// Keras: epochs below `train`, and evaluations once more over iterations.
+#[test]
+fn the_training_loss_of_keras_is_a_loss() {
+    let setup = Setup {
+        source: "exp/train/events.out.tfevents.17.h.v2".into(),
+        ..setup()
+    };
+    let file = [
+        version(),
+        event(
+            TIME,
+            3,
+            &[simple("epoch_loss", 2.5), simple("epoch_accuracy", 0.5)],
+        ),
+        event(TIME, 1250, &[simple("evaluation_loss_vs_iterations", 9.0)]),
+    ]
+    .concat();
+    let out = read("tensorboard", &file, &setup);
+    let rows = training(&out);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (rows[0].step, rows[0].loss, rows[0].accuracy),
+        (3, Some(2.5), Some(0.5))
+    );
+}

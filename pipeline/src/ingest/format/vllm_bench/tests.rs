@@ -141,3 +141,19 @@ fn damage() {
     );
     assert_eq!(check("vllm_bench", b"[1]").rejects[0].class, "json");
 }
+
+/// What a sweep sums up.
+#[test]
+fn results_in_a_list() {
+    let text = format!("[{SERVING},\n{},\n7]", SERVING.replace("900.0", "800.0"));
+    assert_eq!(VllmBench.detect(text.as_bytes()), Confidence::Sure);
+    let out = check("vllm_bench", text.as_bytes());
+    let latencies: Vec<_> = runtime(&out).iter().map(|r| r.latency_ms).collect();
+    assert_eq!(latencies, [Some(900.0), Some(800.0)]);
+    assert_eq!(out.rejects.len(), 1);
+    // seven lines, and the comma
+    assert_eq!(out.events[3].position.line, 8);
+    for reject in &out.rejects {
+        assert!(!String::from_utf8_lossy(&reject.original).contains("secret"));
+    }
+}

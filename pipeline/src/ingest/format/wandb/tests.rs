@@ -121,3 +121,9 @@ fn a_run_is_known_by_its_folder() {
     assert_eq!(of("/a/run-1-2/history.csv"), None);
     assert_eq!(of("wandb-history.jsonl"), None);
 }
+
+#[test]
+fn an_array_of_rows_says_what_to_do() {
+    let told = Wandb.detect(br#"[{"_step":0,"_runtime":1.5,"loss":2.5},{"_step":1}]"#);
+    assert!(matches!(told, Confidence::Perhaps(why) if why.contains("lines=True")));
+}

@@ -248,3 +248,28 @@ fn pythia_checkpoints() {
     );
     assert!(steps.contains(&1) && steps.contains(&143_000));
 }
+
+/// A score that a task does not have is null; the first Open LLM Leaderboard ran lighteval.
+#[test]
+fn lighteval_has_the_same_results() {
+    let text = r#"{
+ "config_general": {"lighteval_sha": "a1b2", "model_name": "org/model", "model_sha": "c3"},
+ "results": {"harness|arc:challenge|25": {"acc": 0.5, "acc_stderr": 0.01, "em": null}},
+ "versions": {"harness|arc:challenge|25": 0}, "config_tasks": {}, "summary_general": {}
+}"#;
+    let out = read("lm_eval", text.as_bytes(), &setup());
+    assert_eq!(
+        (out.rejects.len(), tags(&out)),
+        (0, vec!["model:org/model"])
+    );
+    let score = evaluations(&out)[0];
+    assert_eq!(
+        (
+            score.harness.as_str(),
+            score.harness_version.as_deref(),
+            score.value
+        ),
+        ("lighteval", Some("a1b2"), Some(0.5))
+    );
+    assert_eq!(evaluations(&out).len(), 1);
+}

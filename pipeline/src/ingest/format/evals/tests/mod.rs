@@ -13,7 +13,7 @@ use super::super::{FORMATS, Format, HEAD_BYTES, Out, Payload, Reject, Setup, det
 use cairn_avro::record::{SafetyResult, ToolUse};
 
 /// A whole file of each shape of each format.
-pub(in super::super) const SAMPLES: [(&str, &str); 12] = [
+pub(in super::super) const SAMPLES: [(&str, &str); 13] = [
     ("lm_eval", lm_eval::V03),
     ("lm_eval", lm_eval::V04),
     ("helm", helm::STATS),
@@ -22,6 +22,7 @@ pub(in super::super) const SAMPLES: [(&str, &str); 12] = [
     ("openai_evals", openai_evals::EVENTS),
     ("tau_bench", tau_bench::LIST),
     ("tau_bench", tau_bench::LINES),
+    ("tau_bench", tau_bench::SECOND),
     ("harmbench", harmbench::RESULTS),
     ("harmbench", harmbench::MULTIMODAL),
     ("jailbreakbench", jailbreakbench::ARTIFACT),

@@ -184,3 +184,68 @@ fn airline_trajectories_have_the_published_pass_hat_k() {
         .count();
     assert_eq!((calls.len(), failed), (1164, 73));
 }
+
+pub(super) const SECOND: &str = r#"{
+ "timestamp": "2025-06-01T10:00:00.1",
+ "info": {"num_trials": 2, "agent_info": {"implementation": "llm_agent", "llm": "gpt-4.1"}, "environment_info": {"domain_name": "airline", "policy": "SECRET"}},
+ "tasks": [{"id": "0", "user_scenario": {"instructions": "SECRET"}}],
+ "simulations": [
+  {"id": "u1", "task_id": "0", "trial": 0, "termination_reason": "user_stop", "reward_info": {"reward": 1.0, "reward_basis": ["DB"]}, "messages": [
+    {"role": "assistant", "content": "SECRET", "tool_calls": null},
+    {"role": "user", "content": null, "tool_calls": [{"id": "u", "name": "toggle", "arguments": {}, "requestor": "user"}]},
+    {"role": "tool", "id": "u", "content": "SECRET", "requestor": "user", "error": false},
+    {"role": "assistant", "content": null, "tool_calls": [{"id": "c1", "name": "find", "arguments": {"x": "SECRET"}, "requestor": "assistant"},
+      {"id": "c2", "name": "book", "arguments": {}, "requestor": "assistant"}]},
+    {"role": "tool", "id": "c1", "content": "{}", "requestor": "assistant", "error": false},
+    {"role": "tool", "id": "c2", "content": "SECRET", "requestor": "assistant", "error": true}]},
+  {"id": "u2", "task_id": "0", "trial": 1, "termination_reason": "max_steps", "reward_info": {"reward": 0.0}, "messages": []},
+  {"id": "u3", "task_id": "1", "trial": 0, "termination_reason": "agent_error", "reward_info": null, "messages": null}
+ ]
+}
+"#;
+
+#[test]
+fn tau2_writes_one_object() {
+    assert_eq!(
+        detect(SECOND.as_bytes(), false).map(Format::name),
+        Ok("tau_bench")
+    );
+    let out = read("tau_bench", SECOND.as_bytes(), &setup());
+    assert_eq!(
+        scores(&out),
+        [
+            ("0/trial-0", "reward", 1.0, Some(1)),
+            ("0/trial-1", "reward", 0.0, Some(1)),
+            ("all", "reward", 0.5, Some(2)),
+            // one of two trials: 1/2; both of two: 0
+            ("all", "pass^1", 0.5, Some(1)),
+            ("all", "pass^2", 0.0, Some(1)),
+        ]
+    );
+    assert!(
+        evaluations(&out)
+            .iter()
+            .all(|score| score.harness == "tau2-bench")
+    );
+    assert_eq!(tags(&out), ["model:gpt-4.1"]);
+    let calls: Vec<_> = tools(&out)
+        .iter()
+        .map(|call| (call.tool.as_str(), call.outcome))
+        .collect();
+    assert_eq!(
+        calls,
+        [
+            ("find", ToolOutcome::Success),
+            ("book", ToolOutcome::Failure)
+        ]
+    );
+    let rejects: Vec<_> = out
+        .rejects
+        .iter()
+        .map(|reject| (reject.class, reject.position.line))
+        .collect();
+    assert_eq!(rejects, [("missing_field", 15)]);
+    let text = SECOND.replace("simulations", "simulation_index");
+    let out = read("tau_bench", text.as_bytes(), &setup());
+    assert!(out.rejects[0].text.contains("as one JSON file"));
+}
