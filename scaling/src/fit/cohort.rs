@@ -171,9 +171,12 @@ impl Cohort {
 
     /// The rows of the runs for which `keep` says so. Runs and units are numbered anew.
     pub(crate) fn only(&self, keep: impl Fn(usize) -> bool) -> Self {
-        let rows: Vec<usize> = (0..self.len())
-            .filter(|row| keep(self.run_of[*row]))
-            .collect();
+        self.only_rows(|row| keep(self.run_of[row]))
+    }
+
+    /// The rows for which `keep` says so. Runs and units are numbered anew.
+    pub(crate) fn only_rows(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let rows: Vec<usize> = (0..self.len()).filter(|row| keep(*row)).collect();
         let numbers = |all: &[f64]| rows.iter().map(|row| all[*row]).collect::<Vec<f64>>();
         let renumber = |of: &[usize]| {
             let kept: BTreeSet<usize> = rows.iter().map(|row| of[*row]).collect();

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use super::bootstrap::bootstrap;
 use super::cohort::Cohort;
+use super::coordinates::asymptote;
+use super::noise::noise;
 use super::problem::Aim;
 use super::projection::Projection;
 use super::solve::{Solved, from_starts};
@@ -21,11 +23,14 @@ use super::starts::{STARTS_FULL, STARTS_WARM, STARTS_WARM_WINDOW, STARTS_WINDOW,
 use crate::error::FitError;
 use crate::law::Law;
 use crate::options::{FitOptions, Holdout};
-use crate::predict::{Curve, residual_quantiles};
-use crate::report::{Backtest, BacktestPoint};
+use crate::predict::Curve;
+use crate::report::{Backtest, BacktestPoint, scaled};
 
 /// Replicates behind the intervals of the back-test: enough for a percentile interval, whatever the fit itself uses.
 const REPLICATES_MAX: u32 = 400;
+
+/// Rows that a window needs beyond the parameters.
+const ROWS_SPARE: usize = 3;
 
 /// What all windows share.
 pub(crate) struct Window<'a> {
@@ -117,9 +122,11 @@ pub(crate) fn backtest(window: &Window<'_>, cohort: &Cohort) -> Backtest {
     .iter()
     .map(|point| problem.coordinates.natural(point))
     .collect();
-    let quantiles = residual_quantiles(
+    let noise = noise(
+        &rest,
         &problem.residuals(best),
         optimum.len() - options.fixed.len(),
+        options.seed,
     );
     let logarithmic = window.aim.logarithmic;
     let mut points = Vec::new();
@@ -136,7 +143,7 @@ pub(crate) fn backtest(window: &Window<'_>, cohort: &Cohort) -> Backtest {
             window.law,
             &optimum,
             &replicates,
-            &quantiles,
+            &scaled(&noise.quantiles, noise.spread, cohort.order[row]),
             logarithmic,
             &columns,
         );
@@ -243,4 +250,52 @@ pub(crate) fn form_error(window: &Window<'_>, cohort: &Cohort, readings: &[f64])
         }
     }
     largest
+}
+
+/// Movement of each asymptote when the lowest and the highest quarter of each column are left out: the root of the sum of
+/// squares over these windows, in the unit of the response; 0 for other parameters.
+///
+/// A floor has a meaning beyond the form (no run comes below it, whatever the law), so that the form can be wrong about it.
+/// An extrapolation in several columns bends in each by itself, and windows of compute, which mix them, see little of it.
+pub(crate) fn floor_movement(window: &Window<'_>, cohort: &Cohort, readings: &[f64]) -> Vec<f64> {
+    let law = window.law;
+    let floors: Vec<usize> = (0..law.parameters.len())
+        .filter(|index| {
+            asymptote(law, *index)
+                && !window
+                    .options
+                    .fixed
+                    .contains_key(&law.parameters[*index].name)
+        })
+        .collect();
+    let mut squares = vec![0.0; readings.len()];
+    if floors.is_empty() {
+        return squares;
+    }
+    let starts = if window.options.warm.is_some() {
+        STARTS_WARM_WINDOW
+    } else {
+        STARTS_WINDOW
+    };
+    let fewest = law.parameters.len() - window.options.fixed.len() + ROWS_SPARE;
+    for column in &cohort.columns {
+        for sign in [1.0, -1.0] {
+            let mut places: Vec<f64> = column.iter().map(|value| sign * value).collect();
+            places.sort_by(f64::total_cmp);
+            // Whole levels: half a level of a grid would leave both ends where they are.
+            let edge = places[places.len().div_ceil(4) - 1];
+            let rest = cohort.only_rows(|row| sign * column[row] > edge);
+            if rest.len() < fewest || !window.can_fit(&rest) {
+                continue;
+            }
+            let Ok(solved) = window.solve(&rest, starts, true) else {
+                continue;
+            };
+            let there = solved.problem.coordinates.readings(&solved.found.best.at);
+            for floor in &floors {
+                squares[*floor] += (there[*floor] - readings[*floor]).powi(2);
+            }
+        }
+    }
+    squares.into_iter().map(f64::sqrt).collect()
 }
