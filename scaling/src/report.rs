@@ -65,7 +65,7 @@ pub struct ParameterEstimate {
     /// Whether the objective (and no limit of the search) ends the profile on both sides.
     pub profile_closed: bool,
     /// How far it moves when parts of the cohort are left out: at the edges of compute; for asymptotes at those of each
-    /// column, root of the sum of squares. In ln for parameters on a logarithmic scale. See the module `holdout`.
+    /// column, root mean square by precision. In ln for parameters on a logarithmic scale. See the module `holdout`.
     pub form_error: f64,
     /// Limits of the search; equal where the parameter was fixed.
     pub bounds: Interval,

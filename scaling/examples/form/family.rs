@@ -57,8 +57,6 @@ pub struct Ladder {
     pub rows: Vec<(f64, f64, f64)>,
     /// The floor.
     pub floor: f64,
-    /// Standard deviation of the log losses.
-    pub noise: f64,
 }
 
 /// The ladder of a member and a seed.
@@ -135,7 +133,7 @@ pub fn ladder(member: Member, seed: u64) -> Ladder {
             rows.push((1e5 * x, 1e6 * y, loss(x, y) * error));
         }
     }
-    Ladder { rows, floor, noise }
+    Ladder { rows, floor }
 }
 
 /// SplitMix64 (Steele et al. 2014), and normal draws by Box and Muller from it.

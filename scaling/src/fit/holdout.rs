@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 use super::bootstrap::bootstrap;
 use super::cohort::Cohort;
 use super::coordinates::asymptote;
+use super::estimates::sandwich;
 use super::noise::noise;
 use super::problem::Aim;
+use super::profile::calibrate;
 use super::projection::Projection;
 use super::solve::{Solved, from_starts};
 use super::starts::{STARTS_FULL, STARTS_WARM, STARTS_WARM_WINDOW, STARTS_WINDOW, from_data};
@@ -48,6 +50,35 @@ impl Window<'_> {
         let (points, each) = cohort.distinct();
         let whole = each.iter().all(|one| *one >= 2);
         whole && points > free && cohort.runs.len() >= 2
+    }
+
+    /// Readings of a window's optimum and their standard errors; `None` where it is too small.
+    fn readings_of(&self, rest: &Cohort) -> Option<(Vec<f64>, Vec<Option<f64>>)> {
+        let free = self.law.parameters.len() - self.options.fixed.len();
+        if rest.len() < free + ROWS_SPARE || !self.can_fit(rest) {
+            return None;
+        }
+        let starts = if self.options.warm.is_some() {
+            STARTS_WARM_WINDOW
+        } else {
+            STARTS_WINDOW
+        };
+        let Solved { problem, found } = self.solve(rest, starts, true).ok()?;
+        let at = &found.best.at;
+        let slopes = problem.slopes(at);
+        let (units, unit_of) = (rest.units, &rest.unit_of);
+        let level = self.options.level;
+        let calibration = calibrate(&problem, &slopes, unit_of, units, free, level);
+        let errors = sandwich(
+            &problem,
+            at,
+            &found.best.free,
+            &slopes,
+            unit_of,
+            units,
+            calibration,
+        );
+        Some((problem.coordinates.readings(at), errors))
     }
 
     /// Fits a window: from the data, and from the whole cohort's optimum where `informed`.
@@ -252,50 +283,59 @@ pub(crate) fn form_error(window: &Window<'_>, cohort: &Cohort, readings: &[f64])
     largest
 }
 
-/// Movement of each asymptote when the lowest and the highest quarter of each column are left out: the root of the sum of
-/// squares over these windows, in the unit of the response; 0 for other parameters.
+/// Movement of each asymptote when the lowest or the highest quarter of a column is left out: the root of the mean square
+/// over these windows, weighted by how precisely each knows the asymptote, in the unit of the response; 0 for other
+/// parameters. `errors`: standard errors of the whole fit.
 ///
 /// A floor has a meaning beyond the form (no run comes below it, whatever the law), so that the form can be wrong about it.
 /// An extrapolation in several columns bends in each by itself, and windows of compute, which mix them, see little of it.
-pub(crate) fn floor_movement(window: &Window<'_>, cohort: &Cohort, readings: &[f64]) -> Vec<f64> {
+/// A window that has lost what determines the floor moves by much and says nothing: the weight is its inverse variance, and
+/// never more than that of the whole.
+pub(crate) fn floor_movement(
+    window: &Window<'_>,
+    cohort: &Cohort,
+    readings: &[f64],
+    errors: &[Option<f64>],
+) -> Vec<f64> {
     let law = window.law;
+    let fixed = &window.options.fixed;
     let floors: Vec<usize> = (0..law.parameters.len())
-        .filter(|index| {
-            asymptote(law, *index)
-                && !window
-                    .options
-                    .fixed
-                    .contains_key(&law.parameters[*index].name)
-        })
+        .filter(|index| asymptote(law, *index) && !fixed.contains_key(&law.parameters[*index].name))
         .collect();
-    let mut squares = vec![0.0; readings.len()];
-    if floors.is_empty() {
-        return squares;
-    }
-    let starts = if window.options.warm.is_some() {
-        STARTS_WARM_WINDOW
+    let mut sums = vec![(0.0, 0.0); readings.len()];
+    let columns = if floors.is_empty() {
+        &[]
     } else {
-        STARTS_WINDOW
+        cohort.columns.as_slice()
     };
-    let fewest = law.parameters.len() - window.options.fixed.len() + ROWS_SPARE;
-    for column in &cohort.columns {
+    for column in columns {
         for sign in [1.0, -1.0] {
             let mut places: Vec<f64> = column.iter().map(|value| sign * value).collect();
             places.sort_by(f64::total_cmp);
             // Whole levels: half a level of a grid would leave both ends where they are.
             let edge = places[places.len().div_ceil(4) - 1];
             let rest = cohort.only_rows(|row| sign * column[row] > edge);
-            if rest.len() < fewest || !window.can_fit(&rest) {
-                continue;
-            }
-            let Ok(solved) = window.solve(&rest, starts, true) else {
+            let Some((there, spread)) = window.readings_of(&rest) else {
                 continue;
             };
-            let there = solved.problem.coordinates.readings(&solved.found.best.at);
             for floor in &floors {
-                squares[*floor] += (there[*floor] - readings[*floor]).powi(2);
+                let moved = (there[*floor] - readings[*floor]).abs();
+                let whole = errors[*floor].unwrap_or(0.0).max(f64::MIN_POSITIVE.sqrt());
+                // At a bound there is no error to be had: as imprecise as it is far away.
+                let error = spread[*floor].unwrap_or(moved).max(whole);
+                let (squares, weights) = &mut sums[*floor];
+                *squares += (moved / error).powi(2);
+                *weights += 1.0 / (error * error);
             }
         }
     }
-    squares.into_iter().map(f64::sqrt).collect()
+    sums.into_iter()
+        .map(|(squares, weights)| {
+            if weights > 0.0 {
+                (squares / weights).sqrt()
+            } else {
+                0.0
+            }
+        })
+        .collect()
 }

@@ -116,7 +116,6 @@ pub fn fit(law: &Law, table: &Table, options: &FitOptions) -> Result<Fit, FitErr
     };
     let readings = problem.coordinates.readings(best);
     let form = form_error(&window, &cohort, &readings);
-    let movement = floor_movement(&window, &cohort, &readings);
     let sandwich = estimates::sandwich(
         &problem,
         best,
@@ -126,6 +125,7 @@ pub fn fit(law: &Law, table: &Table, options: &FitOptions) -> Result<Fit, FitErr
         cohort.units,
         calibration,
     );
+    let movement = floor_movement(&window, &cohort, &readings, &sandwich);
     let parameters = estimates::estimates(&estimates::Evidence {
         law,
         coordinates: &problem.coordinates,
