@@ -55,7 +55,7 @@ pub struct ParameterEstimate {
     pub ci: Interval,
     /// Level of `ci`, `profile` and `range`.
     pub level: f64,
-    /// Whether the data determine it.
+    /// Whether the data determine it, if the law holds: a floor's multiple for laws that do not is left out.
     pub identified: Identified,
     /// What the data allow: hull of bootstrap and profile, widened by `form_error` (an asymptote's by a multiple of it that
     /// was measured on laws that do not hold). The interval to quote for E.

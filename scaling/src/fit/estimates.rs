@@ -97,10 +97,8 @@ fn estimate(evidence: &Evidence<'_>, index: usize) -> ParameterEstimate {
     } else {
         (evidence.form[index], evidence.form[index])
     };
-    let below = here - forward(ci.low).min(low);
-    let above = forward(ci.high).max(high) - here;
-    let widened_low = here - libm::hypot(below.max(0.0), allowance);
-    let widened_high = here + libm::hypot(above.max(0.0), allowance);
+    let below = (here - forward(ci.low).min(low)).max(0.0);
+    let above = (forward(ci.high).max(high) - here).max(0.0);
     // Whatever the form, no run lies below the floor of a loss but by noise: the widening ends at the smallest loss.
     let floor = is_floor && evidence.law.response.scale == Scale::Log;
     let ceiling = if floor {
@@ -109,10 +107,13 @@ fn estimate(evidence: &Evidence<'_>, index: usize) -> ParameterEstimate {
         f64::INFINITY
     };
     let bounds = evidence.law.parameters[index].bounds;
-    let range = Interval {
-        low: natural(widened_low).max(bounds.low),
-        high: natural(widened_high.min(ceiling)).min(bounds.high.max(value)),
+    let widened = |by: f64| Interval {
+        low: natural(here - libm::hypot(below, by)).max(bounds.low),
+        high: natural((here + libm::hypot(above, by)).min(ceiling)).min(bounds.high.max(value)),
     };
+    let range = widened(allowance);
+    // Whether the data determine a parameter is asked of this law: how wrong another may be is no answer to it.
+    let under_the_law = widened(form);
     let closed = profile.low.closed && profile.high.closed;
     ParameterEstimate {
         value,
@@ -120,7 +121,7 @@ fn estimate(evidence: &Evidence<'_>, index: usize) -> ParameterEstimate {
         sandwich_se: evidence.sandwich[index],
         ci,
         level,
-        identified: identified(reading(evidence.law, index), closed, range),
+        identified: identified(reading(evidence.law, index), closed, under_the_law),
         range,
         profile: walked,
         profile_closed: closed,

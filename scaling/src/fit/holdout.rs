@@ -7,8 +7,10 @@
 //! higher or lower than with them, by more than noise. Where E lies, at infinite N and D, no window reaches; the movement
 //! between windows is the only measure the data give of how much further it would move. The largest movement over windows
 //! that drop the largest (or smallest) compute is taken as a standard amount of ignorance of unknown sign, and joins the
-//! statistical interval in quadrature. It contains some sampling noise of its own, so it errs on the wide side. It is not
-//! a guarantee: a form that bends only beyond the data shows nothing here.
+//! statistical interval in quadrature. For a floor, which has a truth whatever the form, the movement is taken along each
+//! column and its factor is calibrated on laws that do not hold (`floor_movement`, `docs/decisions/0018`). Both contain some
+//! sampling noise of their own, so they err on the wide side. They are no guarantee: a form that bends only beyond the
+//! data shows nothing here.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! * `cohort`, `coordinates`, `problem`, `loss`, `hoffmann`: from rows to an objective with derivatives.
 //! * `newton`, `linear`: minimisation with bounds over a handful of parameters.
 //! * `projection`, `starts`, `search`, `solve`: from an objective to its optima.
-//! * `bootstrap`, `profile`, `estimates`, `holdout`, `structure`: what is known about the optimum.
+//! * `bootstrap`, `profile`, `estimates`, `holdout`, `structure`, `noise`, `outliers`: what is known about the optimum.
 //! * `checks`, `verdict`: what cannot be fitted, and what a fit is good for.
 
 mod bootstrap;
