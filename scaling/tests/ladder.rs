@@ -47,7 +47,11 @@ fn the_range_of_the_floor_holds_the_entropy_where_the_bootstrap_misses_it() {
             "{floor:?}"
         );
         let width = (floor.range.high - floor.range.low) / floor.value;
-        println!("level {level}: {:?}, {:.1} % wide", floor.range, 100.0 * width);
+        println!(
+            "level {level}: {:?}, {:.1} % wide",
+            floor.range,
+            100.0 * width
+        );
         assert!(level > 0.9 || width < 0.08, "{width}");
     }
 }

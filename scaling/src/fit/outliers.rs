@@ -35,8 +35,24 @@ pub(crate) fn apart(residuals: &[f64], free: usize, least: f64) -> Apart {
 pub(crate) fn scale(residuals: &[f64], free: usize) -> f64 {
     let mut sizes: Vec<f64> = residuals.iter().map(|one| one.abs()).collect();
     sizes.sort_by(f64::total_cmp);
-    let rest = &sizes[free.min(sizes.len().saturating_sub(1))..];
+    let rest = &sizes[passed_through(&sizes, free).min(sizes.len().saturating_sub(1))..];
     NORMAL * rest.get(rest.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// How many of ascending sizes belong to the `free` smallest different ones: rows of a run that repeat each other are passed
+/// through together.
+pub(crate) fn passed_through(sizes: &[f64], free: usize) -> usize {
+    let (mut different, mut last) = (0, f64::NEG_INFINITY);
+    for (place, size) in sizes.iter().enumerate() {
+        if *size > last + 1e-12 {
+            different += 1;
+            last = *size;
+        }
+        if different > free {
+            return place;
+        }
+    }
+    sizes.len()
 }
 
 #[cfg(test)]
@@ -58,7 +74,10 @@ mod tests {
 
     #[test]
     fn rows_that_the_parameters_pass_through_do_not_count() {
-        // Two parameters, two zeros: the scale is that of the other three.
-        assert!((scale(&[0.0, 0.0, 0.01, 0.02, 0.03], 2) - 1.4826 * 0.02).abs() < 1e-12);
+        // Two parameters, two rows: the scale is that of the other three.
+        assert!((scale(&[0.0, 0.001, 0.01, 0.02, 0.03], 2) - 1.4826 * 0.02).abs() < 1e-12);
+        // Nor does each row twice.
+        let twice = [0.0, 0.0, 0.001, 0.001, 0.01, 0.01, 0.02, 0.02, 0.03, 0.03];
+        assert!((scale(&twice, 2) - 1.4826 * 0.02).abs() < 1e-12);
     }
 }

@@ -8,7 +8,7 @@
 
 use super::loss::Loss;
 use super::newton::{Bounds, GRADIENT_TOLERANCE, Objective, minimise};
-use super::outliers::scale;
+use super::outliers::{self, scale};
 use super::problem::{Problem, Slopes};
 use crate::quantile::student_t;
 
@@ -63,8 +63,10 @@ pub(crate) fn calibrate(
     let pull = |residual: f64| problem.loss().of(residual).pull;
     // The mean slope of the pull is a density where delta is small against the noise: a difference quotient over a
     // kernel's bandwidth (Silverman's rule on the median deviation) covers that case and the quadratic one.
-    let spread = scale(&slopes.residuals, free) * (count / (count - free as f64).max(1.0)).sqrt();
-    let width = (1.06 * spread * libm::pow(count, -0.2)).max(NOISE_FLOOR);
+    // Of runs and not rows: ten checkpoints of a run are hardly ten residuals.
+    let runs = units as f64;
+    let spread = scale(&slopes.residuals, free) * (runs / (runs - free as f64).max(1.0)).sqrt();
+    let width = (1.06 * spread * libm::pow(runs, -0.2)).max(NOISE_FLOOR);
     let through = passed_through(problem.loss(), &slopes.residuals, free, width);
     let (mut slope, mut by_row, mut weight) = (0.0, 0.0, 0.0);
     let mut by_unit = vec![0.0; units];
@@ -106,7 +108,9 @@ fn passed_through(loss: Loss, residuals: &[f64], free: usize, width: f64) -> Vec
     {
         let mut order: Vec<usize> = (0..residuals.len()).collect();
         order.sort_by(|one, two| residuals[*one].abs().total_cmp(&residuals[*two].abs()));
-        for row in order.into_iter().take(free) {
+        let sizes: Vec<f64> = order.iter().map(|row| residuals[*row].abs()).collect();
+        let taken = outliers::passed_through(&sizes, free);
+        for row in order.into_iter().take(taken) {
             through[row] = residuals[row].abs() <= delta;
         }
     }
