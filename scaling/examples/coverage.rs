@@ -1,15 +1,18 @@
 //! Do intervals cover? Synthetic studies with a known truth, counted.
 //!
-//! `cargo run -p cairn-scaling --release --example coverage -- [STUDIES] [REPLICATES] [CELL]` prints the tables of
+//! `cargo run -p cairn-scaling --release --example coverage -- [STUDIES] [REPLICATES] [CELL] [SECONDS]` prints the tables of
 //! `benchmark/coverage/README.md` as markdown, a cell at a time. One core; 2000 studies a cell with 100 replicates by default.
+//! With SECONDS each cell stops then, and says how many studies it came to.
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::print_stdout,
     reason = "an example is no core: it prints, and its draws need not replay on another platform"
 )]
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use cairn_scaling::study::pooling::{PoolingOptions, PoolingVerdict, pool};
 use cairn_scaling::{Fit, FitOptions, Law, ObjectiveKind, Table, fit};
@@ -78,14 +81,15 @@ fn main() {
     let studies = numbers.first().copied().unwrap_or(2000);
     let replicates = numbers.get(1).copied().unwrap_or(100);
     let only = numbers.get(2).copied();
+    let seconds = numbers.get(3).copied().unwrap_or(usize::MAX) as u64;
     println!("{studies} studies a cell, {replicates} replicates a study, nominal level 90 %.\n");
     for (index, cell) in CELLS.iter().enumerate() {
         if only.is_none_or(|only| only == index) {
-            count(index, cell, studies, replicates);
+            count(index, cell, studies, replicates, seconds);
         }
     }
     if only.is_none_or(|only| only == CELLS.len()) {
-        pooled(studies / 5);
+        pooled(studies / 5, seconds);
     }
 }
 
@@ -105,7 +109,8 @@ impl Tally {
     }
 }
 
-fn count(index: usize, cell: &Cell, studies: usize, replicates: usize) {
+fn count(index: usize, cell: &Cell, studies: usize, replicates: usize, seconds: u64) {
+    let begun = Instant::now();
     let law = Law::named("hoffmann").expect("built in");
     let options = FitOptions {
         bootstrap: replicates as u32,
@@ -125,7 +130,14 @@ fn count(index: usize, cell: &Cell, studies: usize, replicates: usize) {
         ("inside", 3e8, 1e10),
         ("10 times the compute", 1.2e10, 2.4e11),
     ];
+    let mut errors: BTreeMap<&str, Spread> = BTreeMap::new();
+    let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut tried = 0;
     for study in 0..studies {
+        if begun.elapsed().as_secs() >= seconds {
+            break;
+        }
+        tried += 1;
         let mut draws = Draws::new((index * 1_000_000 + study) as u64);
         let table = table(cell, &mut draws);
         let Ok(found) = fit(
@@ -141,7 +153,15 @@ fn count(index: usize, cell: &Cell, studies: usize, replicates: usize) {
         done += 1;
         converged += usize::from(found.certificate.converged);
         usable += usize::from(found.verdict != cairn_scaling::FitVerdict::Refused);
+        *verdicts.entry(format!("{:?}", found.verdict)).or_default() += 1;
         parameters(&found, &mut add);
+        for name in ["alpha", "beta", "e"] {
+            let one = &found.parameters[name];
+            errors
+                .entry(name)
+                .or_default()
+                .add(one.value, one.se, one.sandwich_se);
+        }
         for (name, n, d) in points {
             let point = [("n".to_owned(), n), ("d".to_owned(), d)].into();
             let curve = truth(n, d);
@@ -160,7 +180,7 @@ fn count(index: usize, cell: &Cell, studies: usize, replicates: usize) {
     }
     println!("### {}\n", cell.name);
     println!(
-        "{done} of {studies} studies gave a fit, {:.1} % converged, {:.1} % were not refused.\n",
+        "{done} of {tried} studies gave a fit, {:.1} % converged, {:.1} % were not refused.\n",
         percent(converged, done),
         percent(usable, done)
     );
@@ -187,7 +207,44 @@ fn count(index: usize, cell: &Cell, studies: usize, replicates: usize) {
             tally.widths[count / 2],
         );
     }
+    println!(
+        "\nVerdicts: {verdicts:?}.\n\n| parameter | spread of the estimate over studies | bootstrap `se` | `sandwich_se` |\n|---|---|---|---|"
+    );
+    for (name, errors) in &mut errors {
+        let spread = {
+            let low = quantile(&mut errors.values, 0.1587);
+            0.5 * (quantile(&mut errors.values, 0.8413) - low)
+        };
+        println!(
+            "| {name} | {spread:.4} | {:.4} | {:.4} |",
+            quantile(&mut errors.bootstrap, 0.5),
+            quantile(&mut errors.sandwich, 0.5)
+        );
+    }
     println!();
+}
+
+/// Estimates and their standard errors over studies. The spread is half the distance of the quantiles that are one standard
+/// deviation off in a normal sample; of standard errors medians are printed.
+#[derive(Default)]
+struct Spread {
+    values: Vec<f64>,
+    bootstrap: Vec<f64>,
+    sandwich: Vec<f64>,
+}
+
+impl Spread {
+    fn add(&mut self, value: f64, bootstrap: Option<f64>, sandwich: Option<f64>) {
+        self.values.push(value);
+        self.bootstrap.extend(bootstrap);
+        self.sandwich.extend(sandwich);
+    }
+}
+
+fn quantile(sample: &mut [f64], probability: f64) -> f64 {
+    sample.sort_by(f64::total_cmp);
+    let place = (probability * sample.len() as f64) as usize;
+    sample.get(place).copied().unwrap_or(f64::NAN)
 }
 
 fn parameters(found: &Fit, add: &mut impl FnMut(&str, f64, f64, f64)) {
@@ -200,6 +257,22 @@ fn parameters(found: &Fit, add: &mut impl FnMut(&str, f64, f64, f64)) {
             one.range.high,
             truth,
         );
+        add(
+            &format!("2 {name} (profile)"),
+            one.profile.low,
+            one.profile.high,
+            truth,
+        );
+        if let Some(error) = one.sandwich_se.filter(|_| !["a", "b"].contains(&name)) {
+            // The normal quantile of 90 %.
+            let half = 1.6449 * error;
+            add(
+                &format!("2 {name} (sandwich)"),
+                one.value - half,
+                one.value + half,
+                truth,
+            );
+        }
     }
     let (alpha, beta) = (TRUTH[3].1, TRUTH[4].1);
     let exponent = &found.derived["a"];
@@ -212,9 +285,9 @@ fn parameters(found: &Fit, add: &mut impl FnMut(&str, f64, f64, f64)) {
 }
 
 /// How often the test for one law is wrong, and how often right.
-fn pooled(studies: usize) {
+fn pooled(studies: usize, seconds: u64) {
     println!(
-        "### One law or several, at the level .05\n\n{studies} studies; two groups of 16 runs with three checkpoints that share half their luck, errors of Student's t with three degrees of freedom, 49 replicates, least squares of logarithms.\n"
+        "### One law or several, at the level .05\n\nTwo groups of 16 runs with three checkpoints that share half their luck, errors of Student's t with three degrees of freedom, 49 replicates, least squares of logarithms.\n"
     );
     println!("| the second group's data term | called several |\n|---|---|");
     let law = Law::named("hoffmann").expect("built in");
@@ -229,7 +302,11 @@ fn pooled(studies: usize) {
             ..PoolingOptions::default()
         };
         let (mut several, mut done) = (0, 0);
+        let begun = Instant::now();
         for study in 0..studies {
+            if begun.elapsed().as_secs() >= seconds / 2 {
+                break;
+            }
             let mut draws = Draws::new(900_000_000 + study as u64);
             if let Ok(found) = pool(&law, &groups(shift, &mut draws), &options, &quickly) {
                 done += 1;

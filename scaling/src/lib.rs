@@ -56,7 +56,7 @@ pub use law::{Column, Definition, Law, LawError, Parameter, Response, Scale};
 pub use options::{FitOptions, Holdout, ObjectiveKind, Starts};
 pub use report::{
     Backtest, BacktestPoint, Basin, BootstrapSummary, Certificate, Estimate, Extrapolation,
-    ExtrapolationFlag, Fit, FitVerdict, Identified, Interval, Objective, ParameterEstimate,
-    Prediction, ResidualSummary,
+    ExtrapolationFlag, Fit, FitVerdict, Identified, Interval, Objective, Outlier,
+    ParameterEstimate, Prediction, ResidualSummary, Spread,
 };
 pub use table::{Rejected, Table};

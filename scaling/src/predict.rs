@@ -2,6 +2,7 @@
 //!
 //! The interval is that of one new run, not of the curve: every replicate of the bootstrap (what the parameters might be)
 //! is combined with every quantile of the residuals (what a run does besides), and the percentiles of all sums are taken.
+//! Where the residuals demonstrably shrink or grow with compute, they are scaled to the compute of the run asked for.
 //! Nothing is drawn, so a prediction is a function of the fit. The curve's own interval is given beside it.
 //!
 //! Beyond the data the form itself is on trial, of which neither part knows. There the half widths grow by what the
@@ -159,7 +160,7 @@ impl Fit {
             &self.definition,
             &self.optimum(),
             &self.replicates,
-            &self.residuals.quantiles,
+            &self.residuals.noise_at(self.definition.order_at(&columns)),
             logarithmic,
             &columns,
         );

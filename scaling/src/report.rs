@@ -55,16 +55,17 @@ pub struct ParameterEstimate {
     pub ci: Interval,
     /// Level of `ci`, `profile` and `range`.
     pub level: f64,
-    /// Whether the data determine it.
+    /// Whether the data determine it, if the law holds: a floor's multiple for laws that do not is left out.
     pub identified: Identified,
-    /// What the data allow: hull of bootstrap and profile, widened by `form_error`. The interval to quote for E.
+    /// What the data allow: hull of bootstrap and profile, widened by `form_error` (an asymptote's by a multiple of it that
+    /// was measured on laws that do not hold). The interval to quote for E.
     pub range: Interval,
     /// Profile interval: how far the objective lets it move.
     pub profile: Interval,
     /// Whether the objective (and no limit of the search) ends the profile on both sides.
     pub profile_closed: bool,
-    /// How far it moves when parts of the cohort at the edges of compute are left out; in ln for parameters on a logarithmic
-    /// scale. See the module `holdout`.
+    /// How far it moves when parts of the cohort are left out: at the edges of compute; for asymptotes at those of each
+    /// column, root mean square by precision. In ln for parameters on a logarithmic scale. See the module `holdout`.
     pub form_error: f64,
     /// Limits of the search; equal where the parameter was fixed.
     pub bounds: Interval,
@@ -140,6 +141,15 @@ pub struct BootstrapSummary {
     pub converged: u32,
 }
 
+/// A run that stands apart from the law.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outlier {
+    /// The run.
+    pub run_id: String,
+    /// y / y_hat - 1 of its row that is furthest off.
+    pub relative: f64,
+}
+
 /// What the law leaves unexplained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResidualSummary {
@@ -147,13 +157,68 @@ pub struct ResidualSummary {
     pub max_abs_relative: f64,
     /// Root of the mean square of the same.
     pub rms_relative: f64,
+    /// 1.4826 times the median of the same, without the rows that the parameters pass through: a standard deviation that bad
+    /// runs do not move.
+    #[serde(default)]
+    pub robust_relative: f64,
+    /// Rows that stand apart: beyond five of `robust_relative` and beyond what a law may be off by.
+    #[serde(default)]
+    pub rows_apart: usize,
+    /// Their runs, furthest first.
+    #[serde(default)]
+    pub outliers: Vec<Outlier>,
+    /// `max_abs_relative` of the other rows.
+    #[serde(default)]
+    pub max_abs_relative_rest: f64,
+    /// `rms_relative` of the other rows.
+    #[serde(default)]
+    pub rms_relative_rest: f64,
     /// Correlation of the residuals of neighbouring runs.
     pub neighbour_correlation: f64,
     /// Probability of a correlation as large if the form were right.
     pub structure_p: f64,
     /// Evenly spaced quantiles of the residuals (logarithmic or plain, as the objective has them), ascending, widened for
-    /// the parameters fitted to them; the noise of predictions.
+    /// the parameters fitted to them; the noise of predictions. Where there is a `spread`, at its centre.
     pub quantiles: Vec<f64>,
+    /// How the noise depends on compute, where it demonstrably does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+}
+
+/// Residuals whose scale is a power of compute (or of what the law orders its rows by).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The power.
+    pub exponent: f64,
+    /// Compute at which the scale is that of `quantiles`.
+    pub centre: f64,
+    /// Least compute in the data: below it the scale stays.
+    pub low: f64,
+    /// Largest compute in the data: above it the scale stays.
+    pub high: f64,
+    /// Probability of as much dependence on compute by chance.
+    pub p: f64,
+}
+
+impl Spread {
+    /// The scale at a compute over that at the centre.
+    pub(crate) fn factor(&self, compute: f64) -> f64 {
+        let away = libm::log(compute.clamp(self.low, self.high) / self.centre);
+        libm::exp(self.exponent * away)
+    }
+}
+
+impl ResidualSummary {
+    /// Quantiles of the noise of a run of a compute.
+    pub(crate) fn noise_at(&self, compute: f64) -> Vec<f64> {
+        scaled(&self.quantiles, self.spread, compute)
+    }
+}
+
+/// Quantiles of the noise at a compute.
+pub(crate) fn scaled(quantiles: &[f64], spread: Option<Spread>, compute: f64) -> Vec<f64> {
+    let factor = spread.map_or(1.0, |spread| spread.factor(compute));
+    quantiles.iter().map(|quantile| factor * quantile).collect()
 }
 
 /// A held-out run and what the rest said of it.

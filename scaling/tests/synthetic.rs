@@ -275,3 +275,63 @@ fn the_range_of_the_floor_carries_the_error_of_the_form() {
         "{bootstrap} {range} of {trials}"
     );
 }
+
+/// Two bad runs of twenty are named and the law stands; six of them are another law in the same table.
+#[test]
+fn bad_runs_are_named_and_do_not_refuse_a_law() {
+    let truth = law(1.7, 40.0, 300.0, 0.3, 0.35);
+    let with = |bad: &[usize]| {
+        let rows = cohort(&SIZES, &TOKENS, |n, d, index| {
+            let off = if bad.contains(&index) { 1.15 } else { 1.0 };
+            truth(n, d) * off * (1.0 + 0.003 * noise(5, index))
+        });
+        fit(&rows, 100)
+    };
+    let two = with(&[3, 12]);
+    let mut named: Vec<&str> = two
+        .residuals
+        .outliers
+        .iter()
+        .map(|one| one.run_id.as_str())
+        .collect();
+    named.sort_unstable();
+    assert_eq!(named, ["run-003", "run-012"]);
+    assert_eq!(two.verdict, FitVerdict::Weak, "{:?}", two.warnings);
+    assert!(
+        two.warnings
+            .iter()
+            .any(|line| line.starts_with("2 of 20 rows stand apart") && line.contains("run-003")),
+        "{:?}",
+        two.warnings
+    );
+    // Fifteen per cent, give or take the noise and the fit.
+    let worst = two.residuals.max_abs_relative;
+    assert!((0.13..0.17).contains(&worst), "{worst}");
+    assert!(two.residuals.max_abs_relative_rest < 0.02);
+    let six = with(&[1, 4, 7, 10, 13, 16]);
+    assert_eq!(six.verdict, FitVerdict::Refused, "{:?}", six.warnings);
+}
+
+/// Small runs are noisier: the interval of a large run must not be as wide as theirs.
+#[test]
+fn noise_that_falls_with_compute_is_seen_where_the_data_show_it() {
+    let truth = law(1.7, 40.0, 300.0, 0.3, 0.35);
+    let sizes = [1e5, 2.5e5, 6e5, 1.5e6, 3e6, 6.4e6];
+    let tokens = [2e6, 6e6, 1.8e7, 5.4e7, 1.6e8, 5e8];
+    let rows = cohort(&sizes, &tokens, |n, d, index| {
+        // 3 % at the smallest run, falling with the root of compute.
+        let share = 0.03 * (n * d / 2e11).powf(-0.5);
+        truth(n, d) * (1.0 + share * noise(6, index))
+    });
+    let fit = fit(&rows, 100);
+    let spread = fit.residuals.spread.expect("a dependence on compute");
+    assert!(
+        spread.p < 0.05 && (-0.9..-0.2).contains(&spread.exponent),
+        "{spread:?}"
+    );
+    let width = |n: f64, d: f64| {
+        let said = fit.predict(&point(n, d), 0.9).expect("a prediction");
+        (said.high - said.low) / said.mean
+    };
+    assert!(width(1e5, 2e6) > 2.0 * width(6.4e6, 5e8));
+}

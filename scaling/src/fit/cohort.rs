@@ -171,7 +171,12 @@ impl Cohort {
 
     /// The rows of the runs for which `keep` says so. Runs and units are numbered anew.
     pub(crate) fn only(&self, keep: impl Fn(usize) -> bool) -> Self {
-        let kept = (0..self.len()).filter(|row| keep(self.run_of[*row]));
+        self.only_rows(|row| keep(self.run_of[row]))
+    }
+
+    /// The rows for which `keep` says so. Runs and units are numbered anew.
+    pub(crate) fn only_rows(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let kept = (0..self.len()).filter(|row| keep(*row));
         self.picked(&kept.collect::<Vec<usize>>())
     }
 

@@ -7,14 +7,20 @@
 //! higher or lower than with them, by more than noise. Where E lies, at infinite N and D, no window reaches; the movement
 //! between windows is the only measure the data give of how much further it would move. The largest movement over windows
 //! that drop the largest (or smallest) compute is taken as a standard amount of ignorance of unknown sign, and joins the
-//! statistical interval in quadrature. It contains some sampling noise of its own, so it errs on the wide side. It is not
-//! a guarantee: a form that bends only beyond the data shows nothing here.
+//! statistical interval in quadrature. For a floor, which has a truth whatever the form, the movement is taken along each
+//! column and its factor is calibrated on laws that do not hold (`floor_movement`, `docs/decisions/0018`). Both contain some
+//! sampling noise of their own, so they err on the wide side. They are no guarantee: a form that bends only beyond the
+//! data shows nothing here.
 
 use std::collections::BTreeMap;
 
 use super::bootstrap::bootstrap;
 use super::cohort::Cohort;
+use super::coordinates::asymptote;
+use super::estimates::sandwich;
+use super::noise::noise;
 use super::problem::Aim;
+use super::profile::calibrate;
 use super::projection::Projection;
 use super::solve::{Solved, from_starts};
 use super::starts::{
@@ -23,11 +29,14 @@ use super::starts::{
 use crate::error::FitError;
 use crate::law::Law;
 use crate::options::{FitOptions, Holdout};
-use crate::predict::{Curve, residual_quantiles};
-use crate::report::{Backtest, BacktestPoint};
+use crate::predict::Curve;
+use crate::report::{Backtest, BacktestPoint, scaled};
 
 /// Replicates behind the intervals of the back-test: enough for a percentile interval, whatever the fit itself uses.
 const REPLICATES_MAX: u32 = 400;
+
+/// Rows that a window needs beyond the parameters.
+const ROWS_SPARE: usize = 3;
 
 /// What all windows share.
 pub(crate) struct Window<'a> {
@@ -44,6 +53,35 @@ impl Window<'_> {
         let free = self.law.parameters.len() - self.options.fixed.len();
         let whole = (0..cohort.columns.len()).all(|column| !cohort.constant(column));
         whole && cohort.distinct_points(free) > free && cohort.runs.len() >= 2
+    }
+
+    /// Readings of a window's optimum and their standard errors; `None` where it is too small.
+    fn readings_of(&self, rest: &Cohort) -> Option<(Vec<f64>, Vec<Option<f64>>)> {
+        let free = self.law.parameters.len() - self.options.fixed.len();
+        if rest.len() < free + ROWS_SPARE || !self.can_fit(rest) {
+            return None;
+        }
+        let starts = if self.options.warm.is_some() {
+            STARTS_WARM_WINDOW
+        } else {
+            STARTS_WINDOW
+        };
+        let Solved { problem, found } = self.solve(rest, starts, true).ok()?;
+        let at = &found.best.at;
+        let slopes = problem.slopes(at);
+        let (units, unit_of) = (rest.units, &rest.unit_of);
+        let level = self.options.level;
+        let calibration = calibrate(&problem, &slopes, unit_of, units, free, level);
+        let errors = sandwich(
+            &problem,
+            at,
+            &found.best.free,
+            &slopes,
+            unit_of,
+            units,
+            calibration,
+        );
+        Some((problem.coordinates.readings(at), errors))
     }
 
     /// Fits a window: from the data, and from the whole cohort's optimum where `informed`.
@@ -119,9 +157,11 @@ pub(crate) fn backtest(window: &Window<'_>, cohort: &Cohort) -> Backtest {
     .iter()
     .map(|point| problem.coordinates.natural(point))
     .collect();
-    let quantiles = residual_quantiles(
+    let noise = noise(
+        &rest,
         &problem.residuals(best),
         optimum.len() - options.fixed.len(),
+        options.seed,
     );
     let logarithmic = window.aim.logarithmic;
     let mut points = Vec::new();
@@ -138,7 +178,7 @@ pub(crate) fn backtest(window: &Window<'_>, cohort: &Cohort) -> Backtest {
             window.law,
             &optimum,
             &replicates,
-            &quantiles,
+            &scaled(&noise.quantiles, noise.spread, cohort.order[row]),
             logarithmic,
             &columns,
         );
@@ -245,4 +285,61 @@ pub(crate) fn form_error(window: &Window<'_>, cohort: &Cohort, readings: &[f64])
         }
     }
     largest
+}
+
+/// Movement of each asymptote when the lowest or the highest quarter of a column is left out: the root of the mean square
+/// over these windows, weighted by how precisely each knows the asymptote, in the unit of the response; 0 for other
+/// parameters. `errors`: standard errors of the whole fit.
+///
+/// A floor has a meaning beyond the form (no run comes below it, whatever the law), so that the form can be wrong about it.
+/// An extrapolation in several columns bends in each by itself, and windows of compute, which mix them, see little of it.
+/// A window that has lost what determines the floor moves by much and says nothing: the weight is its inverse variance, and
+/// never more than that of the whole.
+pub(crate) fn floor_movement(
+    window: &Window<'_>,
+    cohort: &Cohort,
+    readings: &[f64],
+    errors: &[Option<f64>],
+) -> Vec<f64> {
+    let law = window.law;
+    let fixed = &window.options.fixed;
+    let floors: Vec<usize> = (0..law.parameters.len())
+        .filter(|index| asymptote(law, *index) && !fixed.contains_key(&law.parameters[*index].name))
+        .collect();
+    let mut sums = vec![(0.0, 0.0); readings.len()];
+    let columns = if floors.is_empty() {
+        &[]
+    } else {
+        cohort.columns.as_slice()
+    };
+    for column in columns {
+        for sign in [1.0, -1.0] {
+            let mut places: Vec<f64> = column.iter().map(|value| sign * value).collect();
+            places.sort_by(f64::total_cmp);
+            // Whole levels: half a level of a grid would leave both ends where they are.
+            let edge = places[places.len().div_ceil(4) - 1];
+            let rest = cohort.only_rows(|row| sign * column[row] > edge);
+            let Some((there, spread)) = window.readings_of(&rest) else {
+                continue;
+            };
+            for floor in &floors {
+                let moved = (there[*floor] - readings[*floor]).abs();
+                let whole = errors[*floor].unwrap_or(0.0).max(f64::MIN_POSITIVE.sqrt());
+                // At a bound there is no error to be had: as imprecise as it is far away.
+                let error = spread[*floor].unwrap_or(moved).max(whole);
+                let (squares, weights) = &mut sums[*floor];
+                *squares += (moved / error).powi(2);
+                *weights += 1.0 / (error * error);
+            }
+        }
+    }
+    sums.into_iter()
+        .map(|(squares, weights)| {
+            if weights > 0.0 {
+                (squares / weights).sqrt()
+            } else {
+                0.0
+            }
+        })
+        .collect()
 }

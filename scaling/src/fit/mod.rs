@@ -3,7 +3,7 @@
 //! * `cohort`, `coordinates`, `problem`, `loss`, `hoffmann`: from rows to an objective with derivatives.
 //! * `newton`, `linear`: minimisation with bounds over a handful of parameters.
 //! * `projection`, `starts`, `search`, `solve`: from an objective to its optima.
-//! * `bootstrap`, `profile`, `estimates`, `holdout`, `structure`, `neighbours`: what is known about the optimum.
+//! * `bootstrap`, `profile`, `estimates`, `holdout`, `structure`, `neighbours`, `noise`, `outliers`: what is known about the optimum.
 //! * `checks`, `verdict`: what cannot be fitted, and what a fit is good for.
 
 mod bootstrap;
@@ -19,6 +19,8 @@ mod linear;
 mod loss;
 mod neighbours;
 mod newton;
+mod noise;
+mod outliers;
 mod problem;
 mod profile;
 mod projection;
@@ -34,15 +36,15 @@ use std::collections::BTreeMap;
 use crate::error::FitError;
 use crate::law::Law;
 use crate::options::{FitOptions, ObjectiveKind};
-use crate::predict::residual_quantiles;
 use crate::report::{
-    Basin, BootstrapSummary, Certificate, Estimate, Fit, Interval, Objective, ResidualSummary,
+    Basin, BootstrapSummary, Certificate, Estimate, Fit, Interval, Objective, Outlier,
+    ResidualSummary,
 };
 use crate::table::Table;
 use bootstrap::bootstrap;
 use cohort::Cohort;
 use coordinates::{Centring, middle};
-use holdout::{Window, backtest, form_error};
+use holdout::{Window, backtest, floor_movement, form_error};
 use linear::scaled_eigenvalues;
 use loss::{Loss, NU};
 use problem::Problem;
@@ -113,7 +115,8 @@ pub fn fit(law: &Law, table: &Table, options: &FitOptions) -> Result<Fit, FitErr
         aim: problem.aim,
         optimum: &optimum,
     };
-    let form = form_error(&window, &cohort, &problem.coordinates.readings(best));
+    let readings = problem.coordinates.readings(best);
+    let form = form_error(&window, &cohort, &readings);
     let sandwich = estimates::sandwich(
         &problem,
         best,
@@ -123,6 +126,7 @@ pub fn fit(law: &Law, table: &Table, options: &FitOptions) -> Result<Fit, FitErr
         cohort.units,
         calibration,
     );
+    let movement = floor_movement(&window, &cohort, &readings, &sandwich);
     let parameters = estimates::estimates(&estimates::Evidence {
         law,
         coordinates: &problem.coordinates,
@@ -131,6 +135,7 @@ pub fn fit(law: &Law, table: &Table, options: &FitOptions) -> Result<Fit, FitErr
         profiles: &profiles,
         sandwich: &sandwich,
         form: &form,
+        movement: &movement,
         smallest_response: cohort
             .response
             .iter()
@@ -144,6 +149,7 @@ pub fn fit(law: &Law, table: &Table, options: &FitOptions) -> Result<Fit, FitErr
     let (verdict, mut warnings) = verdict::judge(&verdict::Evidence {
         law,
         free,
+        rows: cohort.len(),
         runs: cohort.runs.len(),
         certificate: &certificate,
         parameters: &parameters,
@@ -333,15 +339,58 @@ fn summarise(
             }
         })
         .collect();
-    let squares: f64 = relative.iter().map(|one| one * one).sum();
+    let allowance = if logarithmic {
+        1.0
+    } else {
+        verdict::PLAIN_ALLOWANCE
+    };
+    let apart = outliers::apart(&relative, free, allowance * verdict::RESIDUAL_WEAK);
+    let rest: Vec<f64> = relative
+        .iter()
+        .zip(&apart.rows)
+        .filter(|(_, apart)| !**apart)
+        .map(|(one, _)| *one)
+        .collect();
+    let most = |all: &[f64]| all.iter().map(|one| one.abs()).fold(0.0, f64::max);
+    let rms = |all: &[f64]| {
+        let squares: f64 = all.iter().map(|one| one * one).sum();
+        (squares / all.len().max(1) as f64).sqrt()
+    };
+    let noise = noise::noise(cohort, residuals, free, seed);
     let (correlation, structure_p) = neighbour_correlation(cohort, residuals, seed);
     ResidualSummary {
-        max_abs_relative: relative.iter().map(|one| one.abs()).fold(0.0, f64::max),
-        rms_relative: (squares / relative.len() as f64).sqrt(),
+        max_abs_relative: most(&relative),
+        rms_relative: rms(&relative),
+        robust_relative: apart.scale,
+        rows_apart: relative.len() - rest.len(),
+        outliers: outlying_runs(cohort, &relative, &apart.rows),
+        max_abs_relative_rest: most(&rest),
+        rms_relative_rest: rms(&rest),
         neighbour_correlation: correlation,
         structure_p,
-        quantiles: residual_quantiles(residuals, free),
+        quantiles: noise.quantiles,
+        spread: noise.spread,
     }
+}
+
+/// Runs with a row that stands apart, furthest first.
+fn outlying_runs(cohort: &Cohort, relative: &[f64], apart: &[bool]) -> Vec<Outlier> {
+    let mut worst: BTreeMap<usize, f64> = BTreeMap::new();
+    for (row, one) in relative.iter().enumerate().filter(|(row, _)| apart[*row]) {
+        let known = worst.entry(cohort.run_of[row]).or_insert(*one);
+        if one.abs() > known.abs() {
+            *known = *one;
+        }
+    }
+    let mut runs: Vec<Outlier> = worst
+        .into_iter()
+        .map(|(run, relative)| Outlier {
+            run_id: cohort.runs[run].clone(),
+            relative,
+        })
+        .collect();
+    runs.sort_by(|one, two| two.relative.abs().total_cmp(&one.relative.abs()));
+    runs
 }
 
 fn derived(

@@ -7,7 +7,9 @@
 //! the residuals, the variance by run. The threshold is Student's t squared with runs minus parameters degrees of freedom.
 
 use super::linear::solve_positive;
+use super::loss::Loss;
 use super::newton::{Bounds, Evaluation, Objective, minimise};
+use super::outliers::{self, scale};
 use super::problem::{Problem, Slopes};
 use crate::quantile::student_t;
 
@@ -68,23 +70,26 @@ pub(crate) fn calibrate(
     let pull = |residual: f64| problem.loss().of(residual).pull;
     // The mean slope of the pull is a density where delta is small against the noise: a difference quotient over a
     // kernel's bandwidth (Silverman's rule on the median deviation) covers that case and the quadratic one.
-    let mut sizes: Vec<f64> = slopes
-        .residuals
-        .iter()
-        .map(|residual| residual.abs())
-        .collect();
-    sizes.sort_by(f64::total_cmp);
-    let spread = 1.4826 * sizes.get(sizes.len() / 2).copied().unwrap_or(0.0);
-    let width = (1.06 * spread * libm::pow(count, -0.2)).max(NOISE_FLOOR);
+    // Of runs and not rows: ten checkpoints of a run are hardly ten residuals.
+    let runs = units as f64;
+    let spread = scale(&slopes.residuals, free) * (runs / (runs - free as f64).max(1.0)).sqrt();
+    let width = (1.06 * spread * libm::pow(runs, -0.2)).max(NOISE_FLOOR);
+    let through = passed_through(problem.loss(), &slopes.residuals, free, width);
     let (mut slope, mut by_row, mut weight) = (0.0, 0.0, 0.0);
     let mut by_unit = vec![0.0; units];
-    for ((residual, row), unit) in slopes.residuals.iter().zip(&problem.weights).zip(unit_of) {
-        slope += row * (pull(residual + width) - pull(residual - width)) / (2.0 * width);
-        let pulled = row * pull(*residual);
+    for (index, unit) in unit_of.iter().enumerate() {
+        let (residual, row) = (slopes.residuals[index], problem.weights[index]);
+        let pulled = row * pull(residual);
         by_unit[*unit] += pulled;
         by_row += pulled * pulled;
-        weight += row;
+        if !through[index] {
+            slope += row * (pull(residual + width) - pull(residual - width)) / (2.0 * width);
+            weight += row;
+        }
     }
+    // Of all rows, as if those passed through were like the others.
+    let total: f64 = problem.weights.iter().sum();
+    let slope = slope * total / weight.max(f64::MIN_POSITIVE);
     let clustered: f64 = by_unit.iter().map(|sum| sum * sum).sum();
     let degrees = (units as f64 - free as f64).max(1.0);
     let floor = pull(NOISE_FLOOR);
@@ -95,8 +100,28 @@ pub(crate) fn calibrate(
     Calibration {
         factor: 2.0 * slope / variance,
         threshold: quantile * quantile,
-        slope: slope / weight,
+        slope: slope / total,
     }
+}
+
+/// Rows that a fit near least absolute deviations passes through: as many as it has parameters, whatever the noise. Their
+/// residuals of zero would count as a density at zero of twice its size with 36 rows and five parameters, and make every
+/// standard error half of what it is. Nothing is left out where the loss is square over the width of the kernel.
+fn passed_through(loss: Loss, residuals: &[f64], free: usize, width: f64) -> Vec<bool> {
+    let mut through = vec![false; residuals.len()];
+    if let Loss::Huber { delta } = loss
+        && delta < width
+        && residuals.len() > 2 * free
+    {
+        let mut order: Vec<usize> = (0..residuals.len()).collect();
+        order.sort_by(|one, two| residuals[*one].abs().total_cmp(&residuals[*two].abs()));
+        let sizes: Vec<f64> = order.iter().map(|row| residuals[*row].abs()).collect();
+        let taken = outliers::passed_through(&sizes, free);
+        for row in order.into_iter().take(taken) {
+            through[row] = residuals[row].abs() <= delta;
+        }
+    }
+    through
 }
 
 /// Walks both ways from the optimum along one coordinate. `others` are further starts for the constrained fits.
