@@ -127,7 +127,7 @@ fn each_window_is_fitted_once_from_the_one_before_and_tested_by_it() {
     assert_eq!(again[0].fresh_runs, 0, "it saw them all");
 }
 
-/// Two optimisers on one grid each, with an error of .2 % at most.
+/// Two optimisers on one grid each, with an error of .02 % at most.
 fn optimisers(names: [&str; 2], floors: [f64; 2]) -> ScalingFit {
     let mut rows = Vec::new();
     for (name, floor) in names.into_iter().zip(floors) {
@@ -140,7 +140,7 @@ fn optimisers(names: [&str; 2], floors: [f64; 2]) -> ScalingFit {
         }
     }
     for (number, row) in rows.iter_mut().enumerate() {
-        let error = 0.002 * ((number * 7 % 11) as f64 / 5.0 - 1.0);
+        let error = 0.0002 * ((number * 7 % 11) as f64 / 5.0 - 1.0);
         row.validation_loss_last = row.validation_loss_last.map(|loss| loss * (1.0 + error));
     }
     let window = WindowRule {
@@ -156,13 +156,13 @@ fn groups_of_a_window_are_tested_and_several_laws_are_a_weak_fit() {
     assert_eq!(same.groups_verdict, "one law", "{}", same.groups_json);
     assert_eq!(same.verdict, FitVerdict::Usable, "{:?}", same.reasons);
 
-    // The floors are .1 apart and the common law lies between: about .05 of a loss of 2.
+    // The floors are .1 apart, the common law lies between, and no loss is below 4.4: 2.3 % at most.
     let other = optimisers(["adamw", "muon"], [1.7, 1.8]);
     assert_eq!(other.groups_verdict, "several", "{}", other.groups_json);
     let p = other.groups_p.expect("a p");
     assert!(p < 0.01, "{p}");
     let gap = other.groups_gap.expect("a gap");
-    assert!((0.01..0.06).contains(&gap), "{gap}");
+    assert!((0.005..0.025).contains(&gap), "{gap}");
     assert_eq!(other.verdict, FitVerdict::Weak);
     assert!(
         other.reasons[0].starts_with("the groups obey several laws"),
@@ -174,7 +174,7 @@ fn groups_of_a_window_are_tested_and_several_laws_are_a_weak_fit() {
         let group = &test["groups"][group];
         assert_eq!(group["n_runs"], 25);
         let found = group["parameters"]["e"].as_f64().expect("E");
-        assert!((found - floor).abs() < 0.03, "{found}");
+        assert!((found - floor).abs() < 0.05, "{found}");
     }
 
     // One group is no comparison: said, and no fault of the fit.

@@ -467,8 +467,13 @@ fn the_registrys_fits_are_listed_shown_and_exported() {
     let (exit, pictures) = bench.json(&plot);
     assert_eq!((exit, pictures.len()), (0, 3 + 5), "{pictures:?}");
     let layers = pictures[0]["specification"]["layers"].as_array();
-    let marks = layers.expect("layers").iter().filter(|layer| layer["kind"] == "points");
-    let marks: usize = marks.map(|layer| layer["x"].as_array().map_or(0, Vec::len)).sum();
+    let marks = layers
+        .expect("layers")
+        .iter()
+        .filter(|layer| layer["kind"] == "points");
+    let marks: usize = marks
+        .map(|layer| layer["x"].as_array().map_or(0, Vec::len))
+        .sum();
     assert_eq!(marks, 20, "a mark for each run");
     let (exit, said) = bench.json(&["fits", "export"]);
     assert_eq!((exit, said[0]["fits"].as_u64()), (0, Some(1)));

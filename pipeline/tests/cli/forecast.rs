@@ -55,8 +55,24 @@ fn the_end_of_a_real_run_is_foretold_from_others_like_it() {
     // The median of the last 4 % of the fourth's 1,530 training losses, from the log itself, is 3.2771.
     let ended = 3.2771;
     for arguments in [
-        &["runs", "forecast", "d", "--until", "0.6", "--where", "run_id <> 'under-way'"][..],
-        &["runs", "forecast", "under-way", "--end", "1530", "--where", "run_id IN ('a', 'b', 'c')"],
+        &[
+            "runs",
+            "forecast",
+            "d",
+            "--until",
+            "0.6",
+            "--where",
+            "run_id <> 'under-way'",
+        ][..],
+        &[
+            "runs",
+            "forecast",
+            "under-way",
+            "--end",
+            "1530",
+            "--where",
+            "run_id IN ('a', 'b', 'c')",
+        ],
     ] {
         let (exit, said) = bench.json(arguments);
         assert_eq!((exit, said.len()), (0, 1), "{said:?}");
@@ -75,7 +91,11 @@ fn the_end_of_a_real_run_is_foretold_from_others_like_it() {
 
     // Too early, and of no known length.
     let (exit, said) = bench.json(&["runs", "forecast", "d", "--until", "0.05"]);
-    assert_eq!((exit, &said[0]["identified"]), (1, &json!("no")), "{said:?}");
+    assert_eq!(
+        (exit, &said[0]["identified"]),
+        (1, &json!("no")),
+        "{said:?}"
+    );
     let (exit, said) = bench.json(&["runs", "forecast", "under-way"]);
     assert_eq!((exit, &error(&said)["code"]), (1, &json!("no_length")));
     let (exit, said) = bench.json(&["runs", "forecast", "d", "--until", "60"]);

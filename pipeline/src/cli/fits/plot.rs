@@ -96,8 +96,7 @@ impl Plot {
             let figures = match kind {
                 Kind::Curve => vec![build::fitted_curve(&fit, &rows)],
                 // these ask the rows, and those of a fit of the registry may have changed
-                Kind::Curve | Kind::Contours | Kind::Residuals | Kind::Profiles
-                    if rows.is_empty() => Vec::new(),
+                Kind::Residuals | Kind::Profiles if rows.is_empty() => Vec::new(),
                 Kind::Residuals => {
                     let (against, quantiles) = build::fitted_residuals(&fit, &rows);
                     vec![against, quantiles]

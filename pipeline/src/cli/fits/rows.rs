@@ -28,7 +28,9 @@ pub(super) fn of(
             "the rows of cohort {} are not those of this fit any more: a run was added or amended; only its back-test is drawn",
             record.cohort
         )),
-        Err(why) => Err(format!("the rows of this fit cannot be chosen again: {why}")),
+        Err(why) => Err(format!(
+            "the rows of this fit cannot be chosen again: {why}"
+        )),
     })
 }
 

@@ -41,7 +41,7 @@ pub struct ForecastRun {
 impl ForecastRun {
     pub(super) fn run(self, global: &Global) -> Outcome {
         for (flag, share) in [("--level", Some(self.level)), ("--until", self.until)] {
-            if share.is_some_and(|share| !(share > 0.0 && share < 1.0)) {
+            if share.is_some_and(|share| !(f64::MIN_POSITIVE..1.0).contains(&share)) {
                 return Err(Failure::usage(
                     format!("{flag} {}", share.unwrap_or_default()),
                     "give a share between 0 and 1, such as 0.9",
@@ -102,7 +102,9 @@ fn planned(row: &ExperimentRow) -> Option<f64> {
         let told = training.batch_tokens.map(|batch| batch as f64);
         let seen = row.tokens.zip(row.steps);
         let seen = seen.map(|(tokens, steps)| tokens as f64 / steps as f64);
-        let batch = told.or(seen).filter(|batch| batch.is_finite() && *batch > 0.0)?;
+        let batch = told
+            .or(seen)
+            .filter(|batch| batch.is_finite() && *batch > 0.0)?;
         Some((tokens / batch).round())
     };
     let ended = (row.status == RunStatus::Finished)
@@ -163,14 +165,16 @@ fn text(row: &ExperimentRow, said: &Forecast, end: f64, ended: Option<f64>) -> S
         100.0 * said.progress
     );
     if let Some(loss) = said.loss {
-        let interval = said.interval.map_or("no interval".to_owned(), |[low, high]| {
-            format!(
-                "{} … {} at level {}",
-                number(Some(low)),
-                number(Some(high)),
-                said.level
-            )
-        });
+        let interval = said
+            .interval
+            .map_or("no interval".to_owned(), |[low, high]| {
+                format!(
+                    "{} … {} at level {}",
+                    number(Some(low)),
+                    number(Some(high)),
+                    said.level
+                )
+            });
         let known = match said.identified {
             Known::Yes => "",
             Known::Weakly => ", weakly known",
