@@ -8,7 +8,7 @@ use super::super::{Failure, Global, Outcome, print, say};
 use super::view::{View, literal};
 use crate::registry::AsOf;
 use cairn_avro::record::{ExperimentRow, RunStatus};
-use cairn_scaling::study::curves::{Curve, CurvePoint, Forecast, Known, calibrate, forecast};
+use cairn_scaling::study::curves::{Curve, CurvePoint, Forecast, Known, calibrate_at, forecast};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -78,7 +78,13 @@ impl ForecastRun {
             Some(share) => whole.until(share),
             None => whole.clone(),
         };
-        let said = forecast(&seen, &calibrate(&finished), self.level);
+        // A hair more: the product is to hold the point that it was made of.
+        let share = seen.points.last().map_or(0.0, |last| last.at / end) * (1.0 + 1e-9);
+        let said = forecast(
+            &seen,
+            &calibrate_at(&finished, &[share.min(1.0)]),
+            self.level,
+        );
         if global.is_json() {
             let mut answer: Value = json!(said);
             answer["run_id"] = json!(row.run_id);
