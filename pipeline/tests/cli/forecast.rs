@@ -52,8 +52,11 @@ fn the_end_of_a_real_run_is_foretold_from_others_like_it() {
     let (exit, said) = bench.json(&["run", "--drain", "--setting", STEPS]);
     assert_eq!(exit, 0, "{said:?}");
 
-    // The median of the last 4 % of the fourth's 1,530 training losses, from the log itself, is 3.2771.
-    let ended = 3.2771;
+    // The median of the last 4 % of the fourth's 1,530 training losses, from the log itself, is 3.2771; single losses are .04
+    // off, so that the median of its few last windows is another by .02 at most.
+    let (_, said) = bench.json(&["runs", "forecast", "d", "--until", "0.6"]);
+    let ended = said[0]["ended"].as_f64().expect("it has ended");
+    assert!((ended - 3.2771).abs() < 0.02, "{ended}");
     for arguments in [
         &[
             "runs",
@@ -85,9 +88,6 @@ fn the_end_of_a_real_run_is_foretold_from_others_like_it() {
         // Three runs back no level of .9, and that is said.
         assert_eq!(said["identified"], "weakly", "{said}");
     }
-    let (_, said) = bench.json(&["runs", "forecast", "d", "--until", "0.6"]);
-    let known = said[0]["ended"].as_f64().expect("it has ended");
-    assert!((known - ended).abs() < 0.01, "{known}");
 
     // Too early, and of no known length.
     let (exit, said) = bench.json(&["runs", "forecast", "d", "--until", "0.05"]);
