@@ -193,6 +193,67 @@ fn a_law_degrades_breaks_and_recovers_and_each_is_told_once() {
     assert_eq!(told[0].0, "fit.recovered");
 }
 
+/// Groups that obeyed one law and do not any more are a broken law; a p near the limit is told once, not with every fit.
+#[test]
+fn a_cohort_that_stops_obeying_one_law_is_told_once() {
+    let mut bench = Bench::new(RefitRules::default());
+    let grouped = |verdict: &str, p: f64, gap: f64| ScalingFit {
+        groups_verdict: verdict.to_owned(),
+        groups_p: Some(p),
+        groups_gap: Some(gap),
+        groups_gap_in: Some("muon".to_owned()),
+        ..usable()
+    };
+    assert_eq!(
+        bench.fit("a", grouped("one law", 0.4, 0.002))[0].0,
+        "fit.usable"
+    );
+    assert_eq!(bench.fit("b", grouped("one law", 0.02, 0.002)), []);
+    let several = ScalingFit {
+        verdict: FitVerdict::Weak,
+        ..grouped("several", 0.005, 0.034)
+    };
+    let told = bench.fit("c", several);
+    let expected = "Cohort all has left the hoffmann law: its groups do not obey one law any more (p 0.005): that of muon is up to 3.4 % from the common one";
+    assert_eq!(told, [("fit.broken".to_owned(), 2, expected.to_owned())]);
+    let alarm = bench.telegrams.last().expect("a telegram");
+    assert_eq!(alarm.text.args["groups_p"], 0.005);
+    assert_eq!(alarm.text.args["groups_gap_ratio"], 0.034);
+    let fit = bench.fits.last().expect("a fit");
+    assert_eq!((&*fit.standing, fit.troubles.len()), ("broken", 2));
+    // 0.02 is above the limit of 0.01 and below five times that.
+    assert_eq!(bench.fit("d", grouped("one law", 0.02, 0.03)), []);
+    let told = bench.fit("e", grouped("one law", 0.2, 0.01));
+    assert_eq!(told[0].0, "fit.recovered");
+
+    // Several from the beginning: the verdict says so, and nothing has broken.
+    let mut bench = Bench::new(RefitRules::default());
+    let several = || ScalingFit {
+        verdict: FitVerdict::Weak,
+        reasons: vec!["the groups obey several laws".to_owned()],
+        ..grouped("several", 0.005, 0.034)
+    };
+    let told = bench.fit("a", several());
+    let expected = "Cohort all: the hoffmann law is weak: the groups obey several laws";
+    assert_eq!(told, [("fit.weak".to_owned(), 2, expected.to_owned())]);
+    assert_eq!(bench.fit("b", several()), []);
+}
+
+/// Windows that were not fitted are said, with the setting that lets more through.
+#[test]
+fn windows_that_were_passed_over_are_told() {
+    let mut bench = Bench::new(RefitRules::default());
+    bench.fit("a", usable());
+    let late = ScalingFit {
+        windows_passed_over: 7,
+        ..usable()
+    };
+    let told = bench.fit("b", late);
+    let expected = "Cohort all: 7 windows closed at once and were not fitted; refit.rules.windows_per_ask_max is 4";
+    let expected = ("fit.windows_passed_over".to_owned(), 3, expected.to_owned());
+    assert_eq!(told, [expected]);
+}
+
 /// A cohort grows up: each verdict is told as ever, and none of it is a fall.
 #[test]
 fn a_small_cohort_raises_no_alarm() {

@@ -438,6 +438,10 @@ impl Config {
             ("runtime.batch_records_max", runtime.batch_records_max),
             ("admit.packed_events_max", self.admit.packed_events_max),
             (
+                "refit.rules.windows_per_ask_max",
+                self.refit.rules.windows_per_ask_max,
+            ),
+            (
                 "gateway.queue_requests_max",
                 self.gateway.queue_requests_max,
             ),

@@ -5,6 +5,7 @@
 //! fitted, oldest first, from the one before it.
 
 mod fresh;
+mod groups;
 mod record;
 
 use crate::config::RefitConfig;
@@ -13,6 +14,7 @@ use cairn_avro::record::{ExperimentRow, FitVerdict, Offset, ScalingFit};
 use cairn_operators::operator::{Ask, Previous};
 use cairn_operators::refit::{Bounds, LawRule, WindowRule, instance_sql, places_sql};
 use cairn_scaling as scaling;
+use groups::Groups;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,8 +43,10 @@ pub fn fit(ask: &Ask, settings: &RefitConfig) -> Result<String, String> {
     let places = rows.places(&places_sql(&ask.sql))?;
     let mut previous = ask.previous.clone();
     let after = previous.as_ref().and_then(|previous| previous.window_end);
-    let mut records = Vec::new();
-    for bounds in ask.window.over.instances(&places, after) {
+    let mut records: Vec<ScalingFit> = Vec::new();
+    let most = settings.rules.windows_per_ask_max;
+    let instances = ask.window.over.instances(&places, after, most);
+    for bounds in instances.chosen {
         let sql = instance_sql(&ask.sql, bounds);
         let window = rows.window(&sql, &law)?;
         let is_known = previous.as_ref().is_some_and(|previous| {
@@ -51,7 +55,10 @@ pub fn fit(ask: &Ask, settings: &RefitConfig) -> Result<String, String> {
         if is_known {
             continue;
         }
-        let record = work.fit(&window, &sql, Some(bounds), previous.as_ref())?;
+        let mut record = work.fit(&window, &sql, Some(bounds), previous.as_ref())?;
+        if records.is_empty() {
+            record.windows_passed_over = i32::try_from(instances.passed_over).unwrap_or(i32::MAX);
+        }
         previous = Some(record::previous(&record));
         records.push(record);
     }
@@ -106,6 +113,13 @@ impl Work<'_> {
         let runs = study.run_ids.iter().collect::<BTreeSet<_>>().len();
         let mut record = match scaling::fit(law, study, &options) {
             Ok(mut fit) => {
+                let groups = Groups::test(law, study, &options, &settings.rules.standing);
+                if let Some(reason) = groups.as_ref().and_then(Groups::reason) {
+                    fit.warnings.insert(0, reason);
+                    if fit.verdict == scaling::FitVerdict::Usable {
+                        fit.verdict = scaling::FitVerdict::Weak;
+                    }
+                }
                 if let Some(reason) = measured.mixed() {
                     fit.warnings.push(reason);
                     if fit.verdict == scaling::FitVerdict::Usable {
@@ -115,7 +129,11 @@ impl Work<'_> {
                 let json = serde_json::to_string(&fit).map_err(|error| error.to_string())?;
                 let digest = Sha256::digest(format!("{}\n{json}", ask.ask_id));
                 fit.fit_id = cairn_avro::hex::text(&digest[..16]);
-                record::of(&fit)?
+                let mut record = record::of(&fit)?;
+                if let Some(groups) = groups {
+                    groups.put(&mut record);
+                }
+                record
             }
             // Too few runs, or none: no error of ours, but the answer that there is no law.
             Err(error) => {
@@ -166,7 +184,8 @@ impl Work<'_> {
 }
 
 /// Equal for equal rows.
-fn digest(window: &Window) -> String {
+#[must_use]
+pub fn digest(window: &Window) -> String {
     let study = &window.study;
     let mut hash = Sha256::new();
     for texts in [&study.run_ids, &study.groups] {

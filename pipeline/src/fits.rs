@@ -99,6 +99,14 @@ fn one(fit: &ScalingFit) -> Value {
             "evidence": fit.drift_evidence,
             "broken_at": fit.drift_broken_at,
         },
+        "groups": {
+            "verdict": fit.groups_verdict,
+            "p": fit.groups_p,
+            "gap": fit.groups_gap,
+            "gap_in": fit.groups_gap_in,
+            "test": serde_json::from_str::<Value>(&fit.groups_json).unwrap_or(Value::Null),
+        },
+        "windows_passed_over": fit.windows_passed_over,
         "fit": whole,
     })
 }
@@ -181,6 +189,12 @@ mod tests {
                 offset: 17,
             }],
             window_end: Some(50),
+            groups_verdict: "several".to_owned(),
+            groups_p: Some(0.005),
+            groups_gap: Some(0.12),
+            groups_gap_in: Some("muon".to_owned()),
+            groups_json: r#"{"groups":{}}"#.to_owned(),
+            windows_passed_over: 7,
             fit_json: r#"{"law":"hoffmann"}"#.to_owned(),
             ..ScalingFit::default()
         }
@@ -209,10 +223,16 @@ mod tests {
         assert_eq!(fits[1]["parameters"]["e"]["ci"], json!([1.6, 1.75]));
         assert_eq!(fits[1]["backtest"][0]["point"], json!({"n": 1e6, "d": 2e7}));
         assert_eq!(fits[1]["fit"]["law"], "hoffmann");
+        assert_eq!(
+            (&fits[1]["groups"]["p"], &fits[1]["windows_passed_over"]),
+            (&json!(0.005), &json!(7))
+        );
+        assert_eq!(fits[0]["groups"]["test"], Value::Null);
         for (pointer, wrong) in [
             ("/fits/1/verdict", json!("good")),
             ("/fits/1/lineage/window/kind", json!("hopping")),
             ("/fits/1/parameters/e/ci", json!([1.0])),
+            ("/fits/1/groups/verdict", json!("many")),
             ("/schema_version", json!("2.0")),
         ] {
             let mut other = document.clone();

@@ -190,6 +190,12 @@ pub const METRICS: &[Definition] = &[
         meaning: "Fits published, by what they are good for.",
     },
     Definition {
+        name: "cairn_fit_windows_passed_over_total",
+        kind: "counter",
+        labels: &["cohort"],
+        meaning: "Windows that closed and were not fitted: more at once than refit.rules.windows_per_ask_max.",
+    },
+    Definition {
         name: "cairn_fit_residual_rms_ratio",
         kind: "gauge",
         labels: &["tenant", "cohort", "law"],
@@ -493,8 +499,12 @@ impl Metrics {
     }
 
     /// A fit was published.
-    pub fn fitted(&self, cohort: &str, verdict: &str) {
-        self.add("cairn_fits_total", &[self.cohort(cohort), verdict], 1);
+    pub fn fitted(&self, cohort: &str, verdict: &str, windows_passed_over: i32) {
+        let cohort = self.cohort(cohort);
+        self.add("cairn_fits_total", &[cohort, verdict], 1);
+        if let Ok(count @ 1..) = u64::try_from(windows_passed_over) {
+            self.add("cairn_fit_windows_passed_over_total", &[cohort], count);
+        }
     }
 
     /// How the fits of all tasks of a kind are.

@@ -546,6 +546,24 @@ pub struct ScalingFit {
     /// Why the fit is degraded or the law broken, one sentence each, with the numbers.
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// Whether the groups of the window obey one law: `one law` or `several`; empty where the window has no groups or they could not be tested.
+    #[serde(default)]
+    pub groups_verdict: String,
+    /// Probability of groups that differ as much if they obey one law (ratio, 0 to 1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_p: Option<f64>,
+    /// Largest relative difference between the law of a group and the common one, at that group's runs (ratio).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_gap: Option<f64>,
+    /// Group in which it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_gap_in: Option<String>,
+    /// The whole test as JSON: runs and parameters of each group, groups left out, or why there was no test.
+    #[serde(default)]
+    pub groups_json: String,
+    /// Windows that closed before this one and since the last fit, and were not fitted: more closed at once than one ask fits (count).
+    #[serde(default)]
+    pub windows_passed_over: i32,
 }
 
 wire_record! {
@@ -554,7 +572,8 @@ wire_record! {
         residual_rms_relative backtest convention n_rows n_runs seed cut window previous_fit_id
         change fit_json window_name window_kind window_start window_end cohort_version
         asked_time_ms data_digest fresh_runs fresh_outside fresh drift_runs drift_outside
-        drift_evidence drift_broken_at drift_json standing troubles
+        drift_evidence drift_broken_at drift_json standing troubles groups_verdict groups_p
+        groups_gap groups_gap_in groups_json windows_passed_over
 }
 
 impl Record for ScalingFit {

@@ -115,6 +115,9 @@ impl Refit {
                 last.as_ref(),
             )));
         }
+        if fit.windows_passed_over > 0 {
+            emit.put(Output::Telegram(self.passed_over(at, answer, name, &fit)));
+        }
         self.fits.put(
             &fit_key,
             LastFit {

@@ -20,10 +20,8 @@ mod window;
 pub use ask::window_sql;
 pub use health::{FitHealth, Health};
 pub use rules::{CohortRule, RefitRules};
-pub use standing::{Standing, StandingRules};
-pub use window::{
-    Bounds, INSTANCES_MAX, LawRule, Over, PLAIN, WindowRule, instance_sql, places_sql,
-};
+pub use standing::{SEVERAL, Standing, StandingRules};
+pub use window::{Bounds, Instances, LawRule, Over, PLAIN, WindowRule, instance_sql, places_sql};
 
 use crate::operator::{At, Emit};
 use crate::tables::Table;

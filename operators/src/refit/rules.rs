@@ -23,6 +23,8 @@ pub struct RefitRules {
     pub cohorts: Vec<CohortRule>,
     /// Windows over the rows of each cohort, and the law that is fitted in each: name, cohorts, tenants (none: all), over (kind: all, tumbling_count with rows, sliding_count with rows and step, tumbling_time with ms, sliding_time with ms and step_ms), law (name, YAML file or the law itself), columns (SQL for each column of the law), group, order_by.
     pub windows: Vec<WindowRule>,
+    /// Windows of one kind that one ask fits at most. Of more that closed since the last fit, the newest are fitted; the others are passed over, counted in the fit and told.
+    pub windows_per_ask_max: usize,
     /// A cohort is refitted once its rows have not changed for this long.
     pub debounce_ms: i64,
     /// … and at the latest this long after the first change.
@@ -43,6 +45,7 @@ impl Default for RefitRules {
                 condition: "TRUE".to_owned(),
             }],
             windows: vec![WindowRule::default()],
+            windows_per_ask_max: 4,
             debounce_ms: 2_000,
             debounce_ms_max: 30_000,
             rows_max: 100_000,

@@ -3,12 +3,20 @@
 //! A fit is *degraded* when its verdict is worse, the interval of its floor much wider, or its back-test much worse than when
 //! it was last in good order. A law is *broken* when new runs fall outside what the fits before them had foretold more often
 //! than the law could explain: the monitor `cairn_scaling::study::drift`, whose state goes from fit to fit with the asks.
+//! It is broken, too, when the groups of a window obeyed one law and do not any more.
 
 use cairn_avro::record::{FitVerdict, ScalingFit};
 use serde::{Deserialize, Serialize};
 
+/// What a fit says of groups that obey different laws.
+pub const SEVERAL: &str = "several";
+
 /// Names that laws give to the loss that no size overcomes.
 const FLOORS: [&str; 3] = ["e", "E", "floor"];
+
+/// Groups that were called several are so until this many times the p that it took: a p at the limit would otherwise be told
+/// with every second fit.
+const SEVERAL_UNTIL_RATIO: f64 = 5.0;
 
 /// When a fit is degraded, and a law broken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +32,10 @@ pub struct StandingRules {
     pub backtest_min: f64,
     /// A law that holds is called broken once in so many new runs at most.
     pub runs_to_false_alarm: f64,
+    /// Groups of a window (`group`) obey several laws below this p. The test resolves p to 0.005.
+    pub groups_p: f64,
+    /// … and where a group's own law is further than this share from the common one: less does not matter.
+    pub groups_gap_min: f64,
 }
 
 impl Default for StandingRules {
@@ -34,6 +46,8 @@ impl Default for StandingRules {
             backtest_ratio: 2.0,
             backtest_min: 0.01,
             runs_to_false_alarm: 1_000.0,
+            groups_p: 0.01,
+            groups_gap_min: 0.005,
         }
     }
 }
@@ -73,6 +87,9 @@ pub(super) struct Measures {
     pub(super) backtest: Option<f64>,
     /// Held-out runs outside their interval.
     pub(super) missed: usize,
+    /// The groups obey several laws.
+    #[serde(default)]
+    pub(super) several: bool,
 }
 
 /// What was seen of a law so far.
@@ -81,6 +98,9 @@ pub(super) struct TrackRecord {
     pub(super) standing: Standing,
     /// The last fit in good order.
     pub(super) good: Measures,
+    /// Whether the groups of the newest fit obey several laws.
+    #[serde(default)]
+    pub(super) several: bool,
 }
 
 /// A way in which a fit is worse.
@@ -90,6 +110,11 @@ pub(super) enum Trouble {
         outside: i32,
         runs: i32,
         run_id: String,
+    },
+    Several {
+        p: f64,
+        gap: f64,
+        gap_in: String,
     },
     Verdict {
         before: FitVerdict,
@@ -108,7 +133,7 @@ pub(super) enum Trouble {
 impl Trouble {
     pub(super) fn standing(&self) -> Standing {
         match self {
-            Self::Broken { .. } => Standing::Broken,
+            Self::Broken { .. } | Self::Several { .. } => Standing::Broken,
             _ => Standing::Degraded,
         }
     }
@@ -123,6 +148,10 @@ impl Trouble {
                 run_id,
             } => format!(
                 "since run {run_id} the runs are not those foretold: {outside} of {runs} outside the 99 % interval"
+            ),
+            Self::Several { p, gap, gap_in } => format!(
+                "its groups do not obey one law any more (p {p:.3}): that of {gap_in} is up to {} from the common one",
+                percent(gap)
             ),
             Self::Verdict { before, now } => {
                 format!("the verdict was {} and is {}", word(*before), word(*now))
@@ -147,6 +176,7 @@ impl Trouble {
                 ("outside", f64::from(*outside)),
                 ("new_runs", f64::from(*runs)),
             ],
+            Self::Several { p, gap, .. } => vec![("groups_p", *p), ("groups_gap_ratio", *gap)],
             Self::Verdict { .. } => Vec::new(),
             Self::Width { before, now } => {
                 vec![("width_ratio_before", *before), ("width_ratio", *now)]
@@ -200,6 +230,7 @@ impl Measures {
                 .filter(|error| error.is_finite())
                 .max_by(f64::total_cmp),
             missed: fit.backtest.iter().filter(|point| !point.inside).count(),
+            several: fit.groups_verdict == SEVERAL,
         }
     }
 }
@@ -207,15 +238,22 @@ impl Measures {
 impl TrackRecord {
     /// A record that begins with this fit.
     pub(super) fn begin(fit: &ScalingFit) -> Self {
+        let good = Measures::of(fit);
         Self {
-            good: Measures::of(fit),
+            several: good.several,
+            good,
             standing: Standing::Fine,
         }
     }
 
     /// Takes the next fit: what is wrong with it, gravest first. The yardstick moves only with fits in good order.
     pub(super) fn take(&mut self, fit: &ScalingFit, rules: &StandingRules) -> Vec<Trouble> {
-        let now = Measures::of(fit);
+        let mut now = Measures::of(fit);
+        let gap = fit.groups_gap.unwrap_or_default();
+        let p = fit.groups_p.unwrap_or(1.0);
+        now.several |=
+            self.several && p < SEVERAL_UNTIL_RATIO * rules.groups_p && gap > rules.groups_gap_min;
+        self.several = now.several;
         let mut troubles = Vec::new();
         if let Some(run_id) = &fit.drift_broken_at {
             troubles.push(Trouble::Broken {
@@ -225,6 +263,14 @@ impl TrackRecord {
             });
         }
         let good = &self.good;
+        // Groups that never obeyed one law have not left it: the verdict says what they are.
+        if now.several && !good.several {
+            troubles.push(Trouble::Several {
+                p,
+                gap,
+                gap_in: fit.groups_gap_in.clone().unwrap_or_default(),
+            });
+        }
         if rank(now.verdict) > rank(good.verdict) {
             troubles.push(Trouble::Verdict {
                 before: good.verdict,

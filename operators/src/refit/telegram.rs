@@ -106,6 +106,28 @@ impl Refit {
         }
         telegram
     }
+
+    /// What people are told when more windows closed at once than one ask fits.
+    pub(super) fn passed_over(
+        &self,
+        at: &At<'_>,
+        answer: &Answer,
+        subject: &str,
+        fit: &ScalingFit,
+    ) -> Telegram {
+        let count = fit.windows_passed_over;
+        let fallback = format!(
+            "Cohort {subject}: {count} windows closed at once and were not fitted; refit.rules.windows_per_ask_max is {}",
+            self.rules.windows_per_ask_max
+        );
+        let key = "fit.windows_passed_over";
+        let mut telegram = telegram(at, answer, subject, key, 3, short(&fallback), Some(fit));
+        telegram
+            .text
+            .args
+            .insert("windows".to_owned(), count.into());
+        telegram
+    }
 }
 
 pub(super) fn telegram(

@@ -10,9 +10,6 @@ use std::collections::BTreeMap;
 /// The window that bears its cohort's name alone; the fits of any other are those of `cohort@window`.
 pub const PLAIN: &str = "all";
 
-/// Windows that one ask fits at most; of those that closed since the last fit the newest are taken.
-pub const INSTANCES_MAX: usize = 4;
-
 /// Most windows that a row may be in: what a sliding window costs.
 const OVERLAP_MAX: i64 = 1_000;
 
@@ -137,6 +134,15 @@ pub struct Bounds {
     pub end: i64,
 }
 
+/// The windows of an ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instances {
+    /// Those that are fitted, oldest first.
+    pub chosen: Vec<Bounds>,
+    /// How many before them closed since the last fit and are not.
+    pub passed_over: i64,
+}
+
 impl Over {
     /// As the configuration calls it.
     #[must_use]
@@ -168,15 +174,17 @@ impl Over {
         }
     }
 
-    /// The windows that are full or closed and end behind `after`, oldest first: at most the newest [`INSTANCES_MAX`], and
-    /// always the newest of all, whose rows may have changed. `places` are those of the rows, ascending: 0, 1, 2, … or times.
+    /// The windows that are full or closed and end behind `after`, oldest first: at most the newest `most`, and always the
+    /// newest of all, whose rows may have changed. Those that are too many are counted. `places` are those of the rows,
+    /// ascending: 0, 1, 2, … or times.
     #[must_use]
-    pub fn instances(&self, places: &[i64], after: Option<i64>) -> Vec<Bounds> {
+    pub fn instances(&self, places: &[i64], after: Option<i64>, most: usize) -> Instances {
+        let mut found = Instances::default();
         let (Some((size, step)), Some(last)) = (self.extent(), places.last().copied()) else {
-            return Vec::new();
+            return found;
         };
         if size < 1 || step < 1 {
-            return Vec::new();
+            return found;
         }
         // A window by count is full with the row before its end, one by time is closed by a row at its end or behind it. Ends
         // are the size and whole steps more, or multiples of the step.
@@ -185,9 +193,8 @@ impl Over {
             _ => (last, 0),
         };
         let floor = |value: i64| origin + (value - origin).div_euclid(step) * step;
-        let mut found = Vec::new();
         let mut end = floor(limit);
-        while found.len() < INSTANCES_MAX {
+        while found.chosen.len() < most {
             let before = places.partition_point(|place| *place < end);
             let Some(newest) = before.checked_sub(1).map(|index| places[index]) else {
                 break;
@@ -200,16 +207,30 @@ impl Over {
             if end - size < 0 && origin > 0 {
                 break;
             }
-            if !found.is_empty() && after.is_some_and(|after| end <= after) {
+            if !found.chosen.is_empty() && after.is_some_and(|after| end <= after) {
                 break;
             }
-            found.push(Bounds {
+            found.chosen.push(Bounds {
                 start: end - size,
                 end,
             });
             end -= step;
         }
-        found.reverse();
+        found.chosen.reverse();
+        let Some(oldest) = found.chosen.first() else {
+            return found;
+        };
+        // A window has somebody in it if it ends behind a row and no more than its size behind it.
+        let none_before = if origin > 0 { origin - 1 } else { i64::MIN };
+        let mut counted = after.unwrap_or(i64::MIN).max(none_before);
+        for place in places {
+            let from = counted.max(*place);
+            let to = (place + size).min(oldest.end - 1);
+            if to > from {
+                found.passed_over += (floor(to) - floor(from)) / step;
+                counted = to;
+            }
+        }
         found
     }
 

@@ -127,6 +127,95 @@ fn each_window_is_fitted_once_from_the_one_before_and_tested_by_it() {
     assert_eq!(again[0].fresh_runs, 0, "it saw them all");
 }
 
+/// Two optimisers on one grid each, with an error of .02 % at most.
+fn optimisers(names: [&str; 2], floors: [f64; 2]) -> ScalingFit {
+    let mut rows = Vec::new();
+    for (name, floor) in names.into_iter().zip(floors) {
+        let part = rows.len();
+        rows.extend(grid(&format!("run-{part}"), floor, |_| {
+            LossKind::Validation
+        }));
+        for row in &mut rows[part..] {
+            row.training.optimizer = Some(name.to_owned());
+        }
+    }
+    for (number, row) in rows.iter_mut().enumerate() {
+        let error = 0.0002 * ((number * 7 % 11) as f64 / 5.0 - 1.0);
+        row.validation_loss_last = row.validation_loss_last.map(|loss| loss * (1.0 + error));
+    }
+    let window = WindowRule {
+        group: "optimizer".to_owned(),
+        ..WindowRule::default()
+    };
+    serde_json::from_str(&answer(&ask(window, rows))).expect("a record")
+}
+
+#[test]
+fn groups_of_a_window_are_tested_and_several_laws_are_a_weak_fit() {
+    let same = optimisers(["adamw", "muon"], [1.7, 1.7]);
+    assert_eq!(same.groups_verdict, "one law", "{}", same.groups_json);
+    assert_eq!(same.verdict, FitVerdict::Usable, "{:?}", same.reasons);
+
+    // The floors are .1 apart, the common law lies between, and no loss is below 4.4: 2.3 % at most.
+    let other = optimisers(["adamw", "muon"], [1.7, 1.8]);
+    assert_eq!(other.groups_verdict, "several", "{}", other.groups_json);
+    let p = other.groups_p.expect("a p");
+    assert!(p < 0.01, "{p}");
+    let gap = other.groups_gap.expect("a gap");
+    assert!((0.005..0.025).contains(&gap), "{gap}");
+    assert_eq!(other.verdict, FitVerdict::Weak);
+    assert!(
+        other.reasons[0].starts_with("the groups obey several laws"),
+        "{:?}",
+        other.reasons
+    );
+    let test: serde_json::Value = serde_json::from_str(&other.groups_json).expect("JSON");
+    for (group, floor) in [("adamw", 1.7), ("muon", 1.8)] {
+        let group = &test["groups"][group];
+        assert_eq!(group["n_runs"], 25);
+        let found = group["parameters"]["e"].as_f64().expect("E");
+        assert!((found - floor).abs() < 0.05, "{found}");
+    }
+
+    // One group is no comparison: said, and no fault of the fit.
+    let alone = optimisers(["adamw", "adamw"], [1.7, 1.7]);
+    assert_eq!(
+        (&*alone.groups_verdict, alone.verdict),
+        ("", FitVerdict::Usable)
+    );
+    assert!(
+        alone.groups_json.contains("untested"),
+        "{}",
+        alone.groups_json
+    );
+}
+
+/// Six windows close at once and two may be fitted: the newest two, and the first of them says what is missing.
+#[test]
+fn windows_that_are_passed_over_are_counted_in_the_fit() {
+    let mut rows = grid("a", 1.7, |_| LossKind::Validation);
+    for (number, row) in rows.iter_mut().enumerate() {
+        row.last_event_time_ms = Some(number as i64);
+    }
+    let window = WindowRule {
+        name: "fours".to_owned(),
+        over: Over::TumblingCount { rows: 4 },
+        ..WindowRule::default()
+    };
+    let mut settings = RefitConfig {
+        bootstrap: 0,
+        ..RefitConfig::default()
+    };
+    settings.rules.windows_per_ask_max = 2;
+    let body = fit(&ask(window, rows), &settings).expect("fits");
+    let fits: Vec<ScalingFit> = serde_json::from_str(&body).expect("records");
+    let told: Vec<_> = fits
+        .iter()
+        .map(|fit| (fit.window_end, fit.windows_passed_over))
+        .collect();
+    assert_eq!(told, [(Some(20), 4), (Some(24), 0)]);
+}
+
 /// Loss falls as a power of compute to a floor of 1.7: a built-in law over a column in SQL, and the same law said whole.
 #[test]
 fn any_law_is_fitted_to_columns_in_sql() {

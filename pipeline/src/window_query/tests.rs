@@ -97,8 +97,10 @@ fn windows_hold_the_rows_of_their_place_and_time() {
         let rows = Rows::new(&rows, 1 << 26).expect("a session");
         let sql = rule.sql("TRUE");
         let places = rows.places(&places_sql(&sql)).expect("valid SQL");
-        let instances = rule.over.instances(&places, None).into_iter();
+        let instances = rule.over.instances(&places, None, 4);
         instances
+            .chosen
+            .into_iter()
             .map(|bounds| {
                 let window = rows.window(&instance_sql(&sql, bounds), &law);
                 let ids = window.expect("valid SQL").study.run_ids.into_iter();

@@ -462,6 +462,19 @@ fn the_registrys_fits_are_listed_shown_and_exported() {
         near(name, &shown[0]["parameters"][name]["value"], expected, 1e-5);
         near(name, &own[0]["parameters"][name]["value"], expected, 1e-5);
     }
+    // its rows are found again, and are the points of its pictures
+    let plot = ["fits", "plot", id, "--kind", "curve,residuals,profiles"];
+    let (exit, pictures) = bench.json(&plot);
+    assert_eq!((exit, pictures.len()), (0, 3 + 5), "{pictures:?}");
+    let layers = pictures[0]["specification"]["layers"].as_array();
+    let marks = layers
+        .expect("layers")
+        .iter()
+        .filter(|layer| layer["kind"] == "points");
+    let marks: usize = marks
+        .map(|layer| layer["x"].as_array().map_or(0, Vec::len))
+        .sum();
+    assert_eq!(marks, 20, "a mark for each run");
     let (exit, said) = bench.json(&["fits", "export"]);
     assert_eq!((exit, said[0]["fits"].as_u64()), (0, Some(1)));
     let document =
@@ -522,6 +535,10 @@ fn the_page_of_reproductions_runs_as_it_stands() {
         "gadre.json",
         "olmo.json",
         "ladder.json",
+        "ladder_score.json",
+        "ladder_step.json",
+        "ladder_decode.json",
+        "ladder_stability.json",
         "pile_cc.json",
         "pictures/curve.png",
     ] {

@@ -3,8 +3,10 @@
 mod archives;
 mod backfill;
 mod bench;
+mod drift;
 mod fits;
 mod follow;
+mod forecast;
 mod http;
 mod http_events;
 mod ingest;

@@ -153,6 +153,12 @@ pub struct Forecast {
 
 /// Replays finished runs. Those without an end, or with too few points, are passed over.
 pub fn calibrate(finished: &[Curve]) -> Calibration {
+    calibrate_at(finished, &STAGES)
+}
+
+/// The same at these shares of their length, ascending. For one run the share that has been seen of it is best: where a
+/// rate falls, errors at an earlier share are other errors.
+pub fn calibrate_at(finished: &[Curve], shares: &[f64]) -> Calibration {
     let mut whole: Vec<(&Curve, f64, Fitted)> = Vec::new();
     for curve in finished {
         let (Some(end), Some(fitted)) = (
@@ -178,7 +184,7 @@ pub fn calibrate(finished: &[Curve]) -> Calibration {
         exponent: middle_and_spread(&exponents, 0.3),
         gain: middle_and_spread(&gains, 0.01),
     };
-    for progress in STAGES {
+    for progress in shares.iter().copied() {
         let mut scores: Vec<f64> = whole
             .iter()
             .filter_map(|(curve, end, _)| {

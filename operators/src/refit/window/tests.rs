@@ -1,7 +1,7 @@
 use super::*;
 
 fn bounds(over: &Over, places: &[i64], after: Option<i64>) -> Vec<(i64, i64)> {
-    let found = over.instances(places, after).into_iter();
+    let found = over.instances(places, after, 4).chosen.into_iter();
     found.map(|bounds| (bounds.start, bounds.end)).collect()
 }
 
@@ -44,6 +44,42 @@ fn windows_by_time_are_closed_by_a_row_behind_them() {
         [(-40, 20), (-20, 40), (0, 60), (20, 80)]
     );
     assert_eq!(bounds(&sliding, &[5, 65, 81], Some(60)), [(20, 80)]);
+}
+
+/// More windows close at once than an ask may fit: the older ones are counted, each once, and those without a row are none.
+#[test]
+fn windows_that_are_too_many_are_counted() {
+    let check = |over: Over, places: &[i64], after, most, expected: (usize, i64)| {
+        let found = over.instances(places, after, most);
+        let counted = (found.chosen.len(), found.passed_over);
+        assert_eq!(
+            counted, expected,
+            "{over:?} after {after:?}, at most {most}"
+        );
+    };
+    let rows: Vec<i64> = (0..100).collect();
+    // Ends 20, 30, …, 100: nine windows.
+    let sliding = || Over::SlidingCount { rows: 20, step: 10 };
+    check(sliding(), &rows, None, 9, (9, 0));
+    check(sliding(), &rows, None, 4, (4, 5));
+    check(sliding(), &rows, Some(50), 4, (4, 1));
+    check(sliding(), &rows, Some(60), 4, (4, 0));
+    check(sliding(), &rows, Some(100), 4, (1, 0));
+    let tumbling = || Over::TumblingCount { rows: 25 };
+    check(tumbling(), &rows, None, 1, (1, 3));
+    check(tumbling(), &rows[..99], None, 1, (1, 2));
+    // Rows in the windows that end at 60, 120 and 660; 1000 closes that of 660. Between 120 and 600 there is nobody.
+    let hours = || Over::TumblingTime { ms: 60 };
+    check(hours(), &[5, 70, 119, 610, 1000], None, 1, (1, 2));
+    check(hours(), &[5, 70, 119, 610, 1000], Some(60), 1, (1, 1));
+    check(hours(), &[5, 70, 119, 610, 1000], Some(120), 1, (1, 0));
+    // Ends at 20, 40, 60 hold the row at 5, those at 80 and 100 that at 65; 101 closes them. One at 120 is open.
+    let sliding = || Over::SlidingTime {
+        ms: 60,
+        step_ms: 20,
+    };
+    check(sliding(), &[5, 65, 101], None, 2, (2, 3));
+    check(sliding(), &[5, 65, 101], Some(40), 1, (1, 2));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `cairn fits`: the fits of the registry, and those in files: list, show, plot, export.
 
 mod plot;
+mod rows;
 
 use super::fit::{Saved, brief, saved, show, unwritable};
 use super::runs::view::{View, literal};
@@ -142,10 +143,10 @@ impl List {
     }
 }
 
-/// A fit from a file, or from the registry by its id.
-fn find(global: &Global, name: &str) -> Result<Saved, Failure> {
+/// A fit from a file, or from the registry by its id; then also its record.
+fn find(global: &Global, name: &str) -> Result<(Saved, Option<ScalingFit>), Failure> {
     if Path::new(name).is_file() {
-        return saved(Path::new(name));
+        return Ok((saved(Path::new(name))?, None));
     }
     let condition = format!("fit_id = {}", literal(name));
     let Some(record) = records(global, Some(&condition))?.into_iter().next() else {
@@ -175,16 +176,17 @@ fn find(global: &Global, name: &str) -> Result<Saved, Failure> {
             "it was written by another version; fit again",
         )
     })?;
-    Ok(Saved {
+    let saved = Saved {
         fit,
         rows: Table::default(),
         options: FitOptions::default(),
-    })
+    };
+    Ok((saved, Some(record)))
 }
 
 impl Show {
     fn run(self, global: &Global) -> Outcome {
-        let Saved { fit, .. } = find(global, &self.fit)?;
+        let (Saved { fit, .. }, _) = find(global, &self.fit)?;
         if global.is_json() {
             say(&brief(&fit)?);
         } else {

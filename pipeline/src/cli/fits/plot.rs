@@ -1,6 +1,6 @@
 //! `cairn fits plot`: pictures of a fit that a reader would put into a paper, and the same in the terminal.
 
-use super::find;
+use super::{find, rows};
 use crate::cli::fit::Saved;
 use crate::cli::{Failure, Global, Outcome, files, has_colours, print, say};
 use cairn_scaling::figure::{Figure, Style, build, to_png, to_svg, to_terminal};
@@ -72,7 +72,15 @@ const KINDS: [(Kind, &str); 5] = [
 
 impl Plot {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let Saved { fit, rows, options } = find(global, &self.fit)?;
+        let (mut saved, record) = find(global, &self.fit)?;
+        if let Some(record) = record {
+            saved.options = rows::options(&record, &saved.fit);
+            match rows::of(global, &record, &saved.fit)? {
+                Ok(found) => saved.rows = found,
+                Err(why) => eprintln!("cairn: {why}"),
+            }
+        }
+        let Saved { fit, rows, options } = saved;
         let style = Style {
             dark: self.dark,
             ..match self.size {
@@ -87,7 +95,7 @@ impl Plot {
         for (kind, name) in wanted {
             let figures = match kind {
                 Kind::Curve => vec![build::fitted_curve(&fit, &rows)],
-                // these ask the rows, and a fit of the registry has none with it
+                // these ask the rows, and those of a fit of the registry may have changed
                 Kind::Residuals | Kind::Profiles if rows.is_empty() => Vec::new(),
                 Kind::Residuals => {
                     let (against, quantiles) = build::fitted_residuals(&fit, &rows);

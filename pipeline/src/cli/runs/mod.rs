@@ -3,6 +3,7 @@
 pub mod cohorts;
 mod diff;
 mod export;
+mod forecast;
 mod list;
 mod row;
 mod show;
@@ -25,6 +26,8 @@ enum Command {
     List(list::List),
     /// One run on one screen: what it is, what it reached, what that rests on
     Show(show::Show),
+    /// How a run under way will end, with an interval from how finished runs went on
+    Forecast(forecast::ForecastRun),
     /// Add tags to runs
     Tag(tags::Tag),
     /// Take tags from runs
@@ -42,6 +45,7 @@ impl Runs {
         match self.command {
             Command::List(command) => command.run(global),
             Command::Show(command) => command.run(global),
+            Command::Forecast(command) => command.run(global),
             Command::Tag(command) => command.run(global),
             Command::Untag(command) => command.run(global),
             Command::Cohort(command) => command.run(global),

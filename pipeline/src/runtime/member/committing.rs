@@ -62,7 +62,9 @@ impl Member {
                     self.session.send(record)?;
                     match output {
                         Output::Verdict(verdict) => told.push((verdict, traceparent)),
-                        Output::Fit(fit) => fitted.push((fit.cohort, fit.verdict)),
+                        Output::Fit(fit) => {
+                            fitted.push((fit.cohort, fit.verdict, fit.windows_passed_over));
+                        }
                         _ => {}
                     }
                 }
@@ -122,8 +124,8 @@ impl Member {
         for (topic, records) in &written {
             self.metrics.out(self.kind.name, topic, *records);
         }
-        for (cohort, verdict) in &fitted {
-            self.metrics.fitted(cohort, verdict.as_str());
+        for (cohort, verdict, passed_over) in &fitted {
+            self.metrics.fitted(cohort, verdict.as_str(), *passed_over);
         }
         for (verdict, trace) in &told {
             tracing::info!(
