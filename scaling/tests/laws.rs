@@ -333,6 +333,8 @@ fn what_cannot_be_fitted_is_said_with_code_and_remedy() {
 fn a_law_of_ones_own_is_fitted_like_a_built_in_one_and_its_mistakes_are_shown() {
     let text = "name: mine\nformula: floor + k * exp(-rate * x)\ncolumns: [{name: x}]\nresponse: {name: y}\nparameters:\n  - {name: floor, bounds: [-10, 10]}\n  - {name: k, bounds: [0.001, 1000], scale: log}\n  - {name: rate, bounds: [0, 10]}\n";
     let mine = Law::from_yaml(text).expect("a law");
+    let short = text.replace("[{name: x}]", "[x]").replace("{name: y}", "y");
+    assert_eq!(Law::from_yaml(&short).expect("names alone"), mine);
     let mut table = Table::default();
     for row in 0..30 {
         let x = 0.1 * f64::from(row);
@@ -355,6 +357,8 @@ fn a_law_of_ones_own_is_fitted_like_a_built_in_one_and_its_mistakes_are_shown() 
     assert!(error("exp(-rate * x)", "exp(-rate * x").contains("nothing closes"));
     assert!(error("[0, 10]", "[10, 0]").contains("parameters.rate.bounds"));
     assert!(error("[0.001, 1000]", "[0, 1000]").contains("logarithmic"));
+    assert!(error("{name: x}", "{name: x, units: m}").contains("unknown field `units`"));
+    assert!(error("{name: x}", "3").contains("a name"));
     assert!(error("bounds: [-10, 10]", "bonds: [-10, 10]").contains("line"));
     assert!(
         Law::named("hofmann")

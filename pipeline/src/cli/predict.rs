@@ -2,7 +2,7 @@
 
 use super::fit::flags::numbers;
 use super::fit::source::Source;
-use super::fit::{damaged, load};
+use super::fit::{damaged, load, read_as};
 use super::table::{Table, number};
 use super::{Failure, Global, Outcome, print, say};
 use crate::input_table::InputTable;
@@ -53,7 +53,9 @@ impl Predict {
                 cohort: None,
             };
             let (input, _) = source.read(global)?;
-            (points(&fit, &input)?, input.bad)
+            let points = points(&fit, &input)?;
+            read_as(&input);
+            (points, input.bad)
         };
         let mut table = Table::new(&[
             "point",

@@ -4,6 +4,8 @@
 //! more; `NAME=FILE` makes a table of that name. A right-hand side that is the name of a column is that column, whatever
 //! characters it has; anything else is SQL, in which names keep their case, as in a mapping.
 
+mod amounts;
+mod asker;
 mod files;
 mod lists;
 
@@ -11,22 +13,14 @@ pub use files::FILE_BYTES_MAX;
 pub use lists::{assignments, parts};
 
 use crate::ingest::source::{Everywhere, Place as _, stem};
-use crate::registry::sql::{Refused, refused};
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use asker::{Asker, quoted};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
-use datafusion::common::TableReference;
-use datafusion::datasource::MemTable;
-use datafusion::error::DataFusionError;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
 use files::{by_name, file, named, with_file};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::runtime::Runtime;
-
-/// Memory that the queries over a table may take.
-const MEMORY_BYTES_MAX: usize = 2 << 30;
 
 /// The name of the table that unnamed files make.
 const INPUT: &str = "input";
@@ -66,6 +60,8 @@ pub struct InputTable {
     asker: Asker,
     /// Rows of files that could not be read: file, line, fault.
     pub bad: Vec<(String, u64, String)>,
+    /// Columns of text that were read as numbers, with an example.
+    read_as: RefCell<BTreeSet<String>>,
 }
 
 impl InputTable {
@@ -149,7 +145,12 @@ impl InputTable {
             batch = asker.ask(&format!("SELECT * FROM {INPUT} WHERE {filter}"))?;
             asker.knows(INPUT, batch.clone())?;
         }
-        Ok(Self { batch, asker, bad })
+        Ok(Self {
+            batch,
+            asker,
+            bad,
+            read_as: RefCell::default(),
+        })
     }
 
     /// Number of rows.
@@ -188,7 +189,8 @@ impl InputTable {
         }
         let batch = self
             .asker
-            .ask(&format!("SELECT {expression} AS \"value\" FROM {INPUT}"))?;
+            .ask(&format!("SELECT {expression} AS \"value\" FROM {INPUT}"))
+            .map_err(|error| self.nearly(expression, error))?;
         if batch.num_columns() != 1 || batch.num_rows() != self.rows() {
             return Err(unusable(
                 "usage",
@@ -200,12 +202,65 @@ impl InputTable {
         Ok(Arc::clone(batch.column(0)))
     }
 
-    /// The numbers of a column or an expression; NaN where there is none.
+    /// The error of an expression that is a column's name but for case, blanks or punctuation says which column.
+    fn nearly(&self, expression: &str, error: Unusable) -> Unusable {
+        let plain = |text: &str| -> String {
+            let letters = text.chars().filter(|one| one.is_alphanumeric());
+            letters.flat_map(char::to_lowercase).collect()
+        };
+        let meant = plain(expression);
+        match self.names().iter().find(|name| plain(name) == meant) {
+            Some(name) if !meant.is_empty() => unusable(
+                "unknown_column",
+                format!("there is no column {expression}"),
+                expression,
+                format!("did you mean {name}?"),
+            ),
+            _ => error,
+        }
+    }
+
+    /// The numbers of a column or an expression, NaN where there is none; `1.3B` and `45 %` are numbers.
     ///
     /// # Errors
     /// It is neither, or holds something that is no number.
     pub fn numbers(&self, expression: &str) -> Result<Vec<f64>, Unusable> {
-        numbers(&self.column(expression)?, expression)
+        let column = self.column(expression)?;
+        if !is_text(column.data_type()) {
+            return numbers(&column, expression);
+        }
+        let cells = words(&column, expression)?;
+        if let Some(values) = plain_numbers(&cells) {
+            return Ok(values);
+        }
+        self.amounts(&cells, expression).map_err(|fault| {
+            unusable(
+                "not_a_number",
+                fault,
+                expression,
+                "clean the column, or leave such rows out with --where",
+            )
+        })
+    }
+
+    /// Text as numbers, and a note that says so.
+    fn amounts(&self, cells: &[Option<String>], expression: &str) -> Result<Vec<f64>, String> {
+        let values = amounts::amounts(cells.iter().map(Option::as_deref))?;
+        let example = cells.iter().zip(&values).find(|(cell, value)| {
+            let plain = cell.as_deref().map(|cell| cell.trim().parse::<f64>());
+            value.is_finite() && plain.is_some_and(|plain| plain.is_err())
+        });
+        if let Some((Some(cell), value)) = example {
+            let note = format!("{expression}: `{}` is read as {value:e}", cell.trim());
+            self.read_as.borrow_mut().insert(note);
+        }
+        Ok(values)
+    }
+
+    /// How columns of text were read as numbers: a sentence for each.
+    #[must_use]
+    pub fn read_as(&self) -> Vec<String> {
+        self.read_as.borrow().iter().cloned().collect()
     }
 
     /// The words of a column or an expression; none where there is no value.
@@ -249,17 +304,29 @@ impl InputTable {
         }
     }
 
-    /// The words of a column or an expression that holds text, else its numbers.
+    /// The numbers of a column or an expression, sizes such as `1.3B` among them; its words where it holds other text.
     ///
     /// # Errors
     /// It is neither.
     pub fn values(&self, expression: &str) -> Result<Values, Unusable> {
         let column = self.column(expression)?;
-        match column.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => {
-                words(&column, expression).map(Values::Words)
+        let kind = column.data_type();
+        if *kind == DataType::Boolean {
+            return words(&column, expression).map(Values::Words);
+        }
+        if !is_text(kind) {
+            return numbers(&column, expression).map(Values::Numbers);
+        }
+        let cells = words(&column, expression)?;
+        // sizes in words have an order that names have not
+        match self.amounts(&cells, expression) {
+            Ok(values)
+                if values.iter().any(|value| value.is_finite())
+                    && plain_numbers(&cells).is_none() =>
+            {
+                Ok(Values::Numbers(values))
             }
-            _ => numbers(&column, expression).map(Values::Numbers),
+            _ => Ok(Values::Words(cells)),
         }
     }
 }
@@ -270,6 +337,22 @@ pub enum Values {
     Numbers(Vec<f64>),
     /// Words.
     Words(Vec<Option<String>>),
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
+}
+
+/// The cells as numbers, where all that are there are plain ones.
+fn plain_numbers(cells: &[Option<String>]) -> Option<Vec<f64>> {
+    let number = |cell: &Option<String>| match cell {
+        None => Some(f64::NAN),
+        Some(cell) => cell.trim().parse().ok(),
+    };
+    cells.iter().map(number).collect()
 }
 
 fn numbers(column: &ArrayRef, expression: &str) -> Result<Vec<f64>, Unusable> {
@@ -307,66 +390,6 @@ fn words(column: &ArrayRef, expression: &str) -> Result<Vec<Option<String>>, Unu
         .iter()
         .map(|value| value.map(str::to_owned))
         .collect())
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// SQL over tables by name: one partition, names keep their case, bounded memory.
-struct Asker {
-    session: SessionContext,
-    runtime: Runtime,
-}
-
-impl Asker {
-    fn new() -> Result<Self, Unusable> {
-        let broken = |error: String| unusable("table", error, "SQL", "see the message");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .map_err(|error| broken(error.to_string()))?;
-        let environment = RuntimeEnvBuilder::new()
-            .with_memory_limit(MEMORY_BYTES_MAX, 1.0)
-            .build_arc()
-            .map_err(|error| broken(error.to_string()))?;
-        let mut config = SessionConfig::new().with_target_partitions(1);
-        config.options_mut().sql_parser.enable_ident_normalization = false;
-        let session = SessionContext::new_with_config_rt(config, environment);
-        Ok(Self { session, runtime })
-    }
-
-    /// Gives a table its name, in place of the one that had it.
-    fn knows(&self, name: &str, table: RecordBatch) -> Result<(), Unusable> {
-        let broken =
-            |error: DataFusionError| unusable("table", error.to_string(), name, "rename it");
-        let reference = TableReference::bare(name);
-        self.session
-            .deregister_table(reference.clone())
-            .map_err(broken)?;
-        let table = MemTable::try_new(table.schema(), vec![vec![table]]).map_err(broken)?;
-        self.session
-            .register_table(reference, Arc::new(table))
-            .map(drop)
-            .map_err(broken)
-    }
-
-    fn ask(&self, sql: &str) -> Result<RecordBatch, Unusable> {
-        let wrong = |error: DataFusionError| match refused(
-            &error,
-            "name one of the table's columns; a name with blanks stands in double quotes",
-        ) {
-            Refused::Wrong { message, remedy } => unusable("unknown_column", message, sql, remedy),
-            Refused::Store(fault) => unusable("table", fault.to_string(), sql, "see the message"),
-        };
-        self.runtime.block_on(async {
-            let frame = self.session.sql(sql).await.map_err(wrong)?;
-            let schema = Arc::new(frame.schema().as_arrow().clone());
-            let batches = frame.collect().await.map_err(wrong)?;
-            let schema = batches.first().map_or(schema, RecordBatch::schema);
-            concat_batches(&schema, &batches)
-                .map_err(|error| unusable("table", error.to_string(), sql, "see the message"))
-        })
-    }
 }
 
 #[cfg(test)]
@@ -407,6 +430,60 @@ mod tests {
         let error = table.numbers("los").expect_err("no such column");
         assert_eq!(error.code, "unknown_column");
         assert!(error.remedy.contains("loss"), "{error}");
+    }
+
+    #[test]
+    fn sizes_in_words_are_numbers_in_columns_and_expressions() {
+        let (_kept, path) = written(
+            "a.csv",
+            "Model Size,Train Tokens,Val/Loss,acc\n70M,2B tokens,3.9,25.1%\n1.3B,\"26,000,000,000\",2.7,n/a\n",
+        );
+        let table = InputTable::read(&[path], None, None).expect("a table");
+        assert_eq!(table.numbers("Model Size").expect("n"), [7e7, 1.3e9]);
+        assert_eq!(table.numbers("Train Tokens").expect("d"), [2e9, 2.6e10]);
+        let score = table.numbers("acc").expect("a score");
+        assert!((score[0] - 0.251).abs() < 1e-12 && score[1].is_nan());
+        let compute = table
+            .numbers("6 * amount(\"Model Size\") * amount(\"Train Tokens\")")
+            .expect("an expression");
+        assert_eq!(compute, [8.4e17, 2.028e20]);
+        assert_eq!(table.read_as()[0], "Model Size: `70M` is read as 7e7");
+        let error = table.numbers("val/loss").expect_err("another case");
+        assert!(
+            error.code == "unknown_column" && error.remedy.contains("Val/Loss"),
+            "{error}"
+        );
+        let error = table.numbers("file").expect_err("text");
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            ("not_a_number", "row 1 holds `a`, which is no number")
+        );
+        let error = table.numbers("tokens + 1").expect_err("no such column");
+        assert!(error.remedy.contains("Model Size"), "{error}");
+    }
+
+    #[test]
+    fn a_query_of_a_table_that_is_not_there_says_which_are() {
+        let (_kept, path) = written("a.csv", "x\n1\n");
+        let error = InputTable::read(&[path], Some("SELECT * FROM runs"), None)
+            .err()
+            .expect("no such table");
+        assert!(error.remedy.contains("input"), "{error}");
+    }
+
+    #[test]
+    fn json_of_every_orientation_is_a_table() {
+        for text in [
+            r#"{"runs": [{"n": 1, "loss": 4}, {"n": 2, "loss": 3}], "meta": {"a": 1}}"#,
+            r#"{"n": [1, 2], "loss": [4, 3]}"#,
+            r#"{"n": {"0": 1, "1": 2}, "loss": {"0": 4, "1": 3}}"#,
+            "{\n  \"a\": {\"n\": 1, \"loss\": 4},\n  \"b\": {\"n\": 2, \"loss\": 3}\n}",
+        ] {
+            let (_kept, path) = written("a.json", text);
+            let table = InputTable::read(&[path], None, None).expect(text);
+            assert_eq!(table.numbers("n").expect(text), [1.0, 2.0], "{text}");
+            assert_eq!(table.numbers("loss").expect(text), [4.0, 3.0], "{text}");
+        }
     }
 
     #[test]

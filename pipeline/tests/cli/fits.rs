@@ -628,3 +628,86 @@ fn surfaces_and_fits_take_what_users_write() {
         "{said:?}"
     );
 }
+
+/// Tables as they are published: sizes in words, headers with signs, JSON by columns, both counts of compute, studies that are no laws.
+#[test]
+fn tables_as_they_are_published_are_read_at_the_first_try() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    // Hoffmann's law with the paper's exponents and a third of a per cent of noise
+    let mut csv = "Model Size,Train Tokens (B),Val/Loss\n".to_owned();
+    let (mut sizes, mut tokens, mut compute, mut losses) = (vec![], vec![], vec![], vec![]);
+    for (row, millions) in [70, 160, 410, 1000, 1400, 2800, 6900].iter().enumerate() {
+        for billions in [3, 10, 30, 100] {
+            let (n, d) = (f64::from(*millions) * 1e6, f64::from(billions) * 1e9);
+            let noise = 1.0 + 0.003 * f64::from((row as i32 * 7 + billions * 5) % 11 - 5) / 5.0;
+            let loss = noise * (1.69 + 406.4 / n.powf(0.34) + 410.7 / d.powf(0.28));
+            let size = if *millions < 1000 {
+                format!("{millions}M")
+            } else {
+                format!("{}B", f64::from(*millions) / 1000.0)
+            };
+            csv.push_str(&format!("{size},{billions}B tokens,{loss}\n"));
+            sizes.push(n);
+            tokens.push(d);
+            compute.push(6.0 * n * d);
+            losses.push(loss);
+        }
+    }
+    std::fs::write(path("a.csv"), csv).expect("written");
+    let json = serde_json::json!({"n": sizes, "d": tokens, "c": compute, "loss": losses});
+    std::fs::write(path("a.json"), json.to_string()).expect("written");
+    let words = one(&[
+        "fit",
+        "--law",
+        "hoffmann",
+        "--input",
+        &path("a.csv"),
+        "--columns",
+        "n=Model Size,d=Train Tokens (B),loss=Val/Loss",
+    ]);
+    let numbers = one(&["fit", "--law", "hoffmann", "--input", &path("a.json")]);
+    assert_eq!(words["n_rows"], 28);
+    for (name, truth, tolerance) in [("e", 1.69, 0.05), ("alpha", 0.34, 0.1), ("beta", 0.28, 0.2)] {
+        let value = &words["parameters"][name]["value"];
+        near(name, value, truth, tolerance);
+        let other = numbers["parameters"][name]["value"].as_f64().expect(name);
+        near(name, value, other, 1e-9);
+    }
+    // whoever counted compute names tokens all the same
+    let study = path("isoflop.json");
+    let (lines, _) = ask(&[
+        "fit",
+        "--law",
+        "isoflop",
+        "--input",
+        &path("a.json"),
+        "--columns",
+        "n=n,d=d,c=c,loss=loss",
+        "--budget-tolerance",
+        "0.7",
+        "--out",
+        &study,
+    ]);
+    assert_eq!(lines[0]["conventions"]["compute"], "as given", "{lines:?}");
+    let (lines, status) = ask(&["optimal", "--fit", &study, "--flops", "1e21"]);
+    let error = &lines[0]["error"];
+    assert_eq!((error["code"].as_str(), status), (Some("not_a_fit"), 2));
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("isoflop")),
+        "{error}"
+    );
+    // a suggestion is made where a name is near, and only there
+    let (lines, _) = ask(&[
+        "fit",
+        "--law",
+        "hoffmann",
+        "--input",
+        &path("a.json"),
+        "--columns",
+        "q=n",
+    ]);
+    assert!(!lines[0].to_string().contains("did you mean"), "{lines:?}");
+}

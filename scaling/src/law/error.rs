@@ -65,7 +65,7 @@ impl LawError {
         match self {
             Self::UnknownLaw { nearest, .. } => format!("use `{nearest}`, or give a file of your own"),
             Self::BadYaml { .. } => {
-                "a law has name, formula, columns, response and parameters; see scaling/laws/hoffmann.yaml".to_owned()
+                "a law has name, formula, columns, response and parameters; `cairn laws hoffmann --yaml` writes one that is right".to_owned()
             }
             Self::BadFormula { remedy, .. } | Self::BadField { remedy, .. } => remedy.clone(),
         }

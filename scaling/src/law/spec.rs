@@ -1,8 +1,12 @@
 //! The YAML of a law: reading, checking, writing back.
 
 use std::collections::BTreeMap;
+use std::fmt::Formatter;
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::LawError;
 use super::parse::{Names, nearest, parse};
@@ -20,7 +24,9 @@ pub(crate) struct Spec {
     formula: String,
     #[serde(default)]
     reference: String,
+    #[serde(deserialize_with = "words_or_columns")]
     columns: Vec<Column>,
+    #[serde(deserialize_with = "word_or_response")]
     response: Response,
     parameters: Vec<Parameter>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,6 +39,68 @@ pub(crate) struct Spec {
     one_run: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     derived: BTreeMap<String, String>,
+}
+
+/// A column or a response that says no more than its name may be written as that word.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Short<T: FromWord + DeserializeOwned>(#[serde(deserialize_with = "short")] T);
+
+trait FromWord {
+    fn from_word(name: &str) -> Self;
+}
+
+impl FromWord for Column {
+    fn from_word(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            unit: String::new(),
+            description: String::new(),
+            positive: true,
+        }
+    }
+}
+
+impl FromWord for Response {
+    fn from_word(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            unit: String::new(),
+            scale: Scale::default(),
+        }
+    }
+}
+
+/// An untagged enum would do as well, but would forget which member is wrong.
+fn short<'de, T: FromWord + DeserializeOwned, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    struct Reader<T>(PhantomData<T>);
+    impl<'de, T: FromWord + DeserializeOwned> Visitor<'de> for Reader<T> {
+        type Value = T;
+
+        fn expecting(&self, text: &mut Formatter<'_>) -> std::fmt::Result {
+            text.write_str("a name, or {name: …, unit: …}")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<T, E> {
+            Ok(T::from_word(name))
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, members: M) -> Result<T, M::Error> {
+            T::deserialize(MapAccessDeserializer::new(members))
+        }
+    }
+    from.deserialize_any(Reader(PhantomData))
+}
+
+fn words_or_columns<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Column>, D::Error> {
+    let columns = Vec::<Short<Column>>::deserialize(from)?;
+    Ok(columns.into_iter().map(|one| one.0).collect())
+}
+
+fn word_or_response<'de, D: Deserializer<'de>>(from: D) -> Result<Response, D::Error> {
+    short(from)
 }
 
 /// Reads and checks a law.

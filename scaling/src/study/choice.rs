@@ -350,9 +350,16 @@ fn held_out(
             return Err(format!("the fit to {below} smaller runs did not converge"));
         }
         for row in (0..rows.len()).filter(|row| !small.contains(&rows.run_ids[*row])) {
-            let value = read(law.value(&found.optimum, &law.coordinates(&point(rows, row))));
+            let plain = law.value(&found.optimum, &law.coordinates(&point(rows, row)));
+            let value = read(plain);
             if !value.is_finite() {
-                return Err("predicts no number for a held-out run".to_owned());
+                // a line in log compute ends below zero, where a loss has no logarithm
+                let what = if plain <= 0.0 {
+                    "zero or less"
+                } else {
+                    "no number"
+                };
+                return Err(format!("predicts {what} for a held-out run"));
             }
             said.push(value);
         }

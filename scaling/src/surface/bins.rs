@@ -42,10 +42,16 @@ impl Cut {
         for cut in 1..bins {
             let place = cut * sorted.len() / bins;
             let (low, high) = (sorted[place - 1], sorted[place]);
-            // Equal neighbours: the value that repeats stays whole, and its end is a cut further up.
-            if high > low && edges.last().is_none_or(|last| *last < low) {
+            if high > low {
                 edges.push(middle(low, high));
             }
+        }
+        // cuts within equal values are lost; where values repeat much, as sizes of models do, hardly any would be left
+        if edges.len() + 1 < bins {
+            edges = around_frequent(&sorted, bins)
+                .into_iter()
+                .map(|place| middle(sorted[place - 1], sorted[place]))
+                .collect();
         }
         Self::Number(edges)
     }
@@ -69,6 +75,36 @@ impl Cut {
             }
         }
     }
+}
+
+/// Where to cut sorted values of which some repeat: those that fill a bin have one of their own, the others share the rest
+/// evenly. Places are the first rows of the bins after the first.
+fn around_frequent(sorted: &[f64], bins: usize) -> Vec<usize> {
+    let runs: Vec<usize> = sorted.chunk_by(|a, b| a == b).map(<[f64]>::len).collect();
+    let is_frequent = |rows: usize| rows * bins >= sorted.len();
+    let frequent = runs.iter().filter(|rows| is_frequent(**rows));
+    let (own_bins, own_rows) = frequent.fold((0, 0), |(count, sum), rows| (count + 1, sum + rows));
+    let (mut bins_left, mut rows_left) = (bins - own_bins, sorted.len() - own_rows);
+    let (mut places, mut end, mut open) = (Vec::with_capacity(bins), 0, 0);
+    for pair in runs.windows(2) {
+        let (rows, next) = (pair[0], pair[1]);
+        end += rows;
+        let is_full = if is_frequent(rows) {
+            true
+        } else {
+            open += rows;
+            // before a frequent value a bin may close half full, so that the value keeps one of its own
+            let needed = if is_frequent(next) { 2 * open } else { open };
+            needed * bins_left >= rows_left
+        };
+        if is_full && places.len() + 1 < bins {
+            places.push(end);
+            bins_left -= usize::from(open > 0 && bins_left > 1);
+            rows_left -= open;
+            open = 0;
+        }
+    }
+    places
 }
 
 /// A table in bins, column after column.
@@ -135,5 +171,24 @@ mod tests {
         assert!(cut.bins() <= 256 && cut.bins() > 100);
         assert_eq!(cut.bin(5_000.0), 1);
         assert!(cut.bin(5_100.0) > 1);
+    }
+
+    /// Sizes on a leaderboard: a few round ones that most models have, and hundreds that one model has.
+    #[test]
+    fn a_column_of_few_frequent_values_and_many_rare_ones_keeps_them_apart() {
+        let frequent = (0..2_000).map(|index| f64::from(index % 8) * 50.0 + 0.5);
+        let values: Vec<f64> = frequent.chain((0..400).map(f64::from)).collect();
+        let cut = Cut::number(&values, BINS);
+        assert!(cut.bins() <= BINS + 2 && cut.bins() > 200, "{}", cut.bins());
+        for index in 0..8 {
+            let size = f64::from(index) * 50.0 + 0.5;
+            let (at, before, after) = (cut.bin(size), cut.bin(size - 0.5), cut.bin(size + 0.5));
+            assert!(before < at && at < after, "{size}: {before} {at} {after}");
+        }
+        // 400 rare values share 246 bins: two or three in each
+        let largest = (0..400).map(|value| cut.bin(f64::from(value)));
+        let mut counts = [0; 256];
+        largest.for_each(|bin| counts[usize::from(bin)] += 1);
+        assert!(counts.iter().all(|count| *count <= 3), "{counts:?}");
     }
 }

@@ -179,11 +179,11 @@ fn effect_card(
         spec.levels
             .get(x as usize)
             .filter(|_| spec.span.is_none())
-            .map_or_else(|| format!("{x:.4}"), |name| format!("`{name}`"))
+            .map_or_else(|| short(x), |name| format!("`{name}`"))
     };
     let local = kind == CardKind::AccumulatedLocalEffect;
     let sentence = format!(
-        "As `{}` moves, the {} `{}` is least at {} ({:.4}) and greatest at {} ({:.4}).",
+        "As `{}` moves, the {} `{}` is least at {} ({}) and greatest at {} ({}).",
         spec.name,
         if local {
             "local effect on"
@@ -192,9 +192,9 @@ fn effect_card(
         },
         surface.target,
         shown(low[0]),
-        low[1],
+        short(low[1]),
         shown(high[0]),
-        high[1]
+        short(high[1])
     );
     let method = if local {
         "Mean differences within quantile bins of the feature, added up and centred: rows move within their bin only, so that correlated features stay together. A mixture's other shares move in proportion (Cox's direction)."
@@ -236,6 +236,14 @@ fn effect_card(
 }
 
 /// A mark for each name: no line leads from one name to another.
+/// A number in a sentence: four places, or powers of ten where these would be zeros or digits that nobody reads.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size == 0.0 || (1e-3..1e6).contains(&size) => format!("{value:.4}"),
+        _ => format!("{value:.3e}"),
+    }
+}
+
 fn by_name(drawn: &Dependence) -> Figure {
     Figure {
         layers: vec![Layer::Points(Points {

@@ -9,7 +9,7 @@ mod studies;
 
 use super::laws::law;
 use super::{Failure, Global, Outcome, files, print, say};
-use crate::input_table::assignments;
+use crate::input_table::{InputTable, assignments};
 use cairn_avro::hex;
 use cairn_scaling::{Fit, FitOptions, FitVerdict, ObjectiveKind, Table};
 use clap::Args;
@@ -187,7 +187,7 @@ impl FitCommand {
             );
             print(&besides.text());
         }
-        damaged(&input.bad);
+        notes(&input);
         Ok(match fit.verdict {
             FitVerdict::Refused => 1,
             _ if !input.bad.is_empty() => 3,
@@ -286,12 +286,46 @@ pub(super) struct Saved {
 /// The file that `--out` wrote.
 pub(super) fn saved(path: &Path) -> Result<Saved, Failure> {
     let remedy = "name the file that `cairn fit --out` wrote; what --json prints is shorter";
-    files::read_json(path, "not_a_fit", remedy)
+    let value: Value = files::read_json(path, "not_a_fit", remedy)?;
+    let law = value["law"].as_str().unwrap_or_default();
+    if matches!(law, "isoflop" | "envelope") {
+        return Err(Failure::new(
+            "not_a_fit",
+            2,
+            format!(
+                "it holds the study {law}: exponents of n_opt and d_opt, and no law of the loss"
+            ),
+            path.display().to_string(),
+            "n_opt(C) = coefficient * (C / reference_flops)^exponent stands in it; for predictions and optima fit a law, such as hoffmann, to the same rows",
+        ));
+    }
+    serde_json::from_value(value).map_err(|error| {
+        Failure::new(
+            "not_a_fit",
+            2,
+            error.to_string(),
+            path.display().to_string(),
+            remedy,
+        )
+    })
 }
 
 /// A fit from the file that `--out` wrote.
 pub(super) fn load(path: &Path) -> Result<Fit, Failure> {
     Ok(saved(path)?.fit)
+}
+
+/// Says what was not read as it is written: rows that were left out, and text that was taken for numbers.
+pub(super) fn notes(input: &InputTable) {
+    damaged(&input.bad);
+    read_as(input);
+}
+
+/// Says which text was taken for numbers, and for which.
+pub(super) fn read_as(input: &InputTable) {
+    for note in input.read_as() {
+        eprintln!("cairn: {}", crate::redaction::line(&note));
+    }
 }
 
 /// Says which rows of the files could not be read, the first few by name.

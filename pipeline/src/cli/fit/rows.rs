@@ -151,14 +151,17 @@ fn unknown(asked: &Wanted, name: &str) -> Failure {
         .chain(COMMON);
     let nearest = names
         .clone()
-        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| format!("did you mean {known}? "));
     Failure::new(
         "unknown_column",
         2,
         format!("{} has no column {name}", asked.law),
         "--columns",
         format!(
-            "did you mean {}? it has {}",
+            "{}it has {}",
             nearest.unwrap_or_default(),
             names.collect::<Vec<_>>().join(", ")
         ),

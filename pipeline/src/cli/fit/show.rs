@@ -21,8 +21,11 @@ pub fn fit(fit: &Fit) -> String {
     };
     let law = &fit.definition;
     let mut text = format!(
-        "{}: {} = {}\n{} rows of {} runs; {verdict}\n",
-        fit.law, law.response.name, law.formula, fit.n_rows, fit.n_runs
+        "{}: {} = {}\n{}; {verdict}\n",
+        fit.law,
+        law.response.name,
+        law.formula,
+        counted(fit)
     );
     for warning in &fit.warnings {
         text.push_str(&format!("  ! {warning}\n"));
@@ -41,6 +44,14 @@ pub fn fit(fit: &Fit) -> String {
         let Some(estimate) = fit.parameters.get(&parameter.name) else {
             continue;
         };
+        if estimate.bounds.low == estimate.bounds.high {
+            // held at a value: there is nothing to doubt about it, and nothing that the data say
+            let mut cells = vec![parameter.name.clone(), number(Some(estimate.value))];
+            cells.extend(["", "", "", "held"].map(str::to_owned));
+            cells.push(parameter.unit.clone());
+            table.row(cells);
+            continue;
+        }
         table.row(vec![
             parameter.name.clone(),
             number(Some(estimate.value)),
@@ -88,6 +99,18 @@ pub fn fit(fit: &Fit) -> String {
         ));
     }
     text + &backtest(fit)
+}
+
+/// Rows and runs; where nobody said which rows belong together, that each was taken as a run.
+fn counted(fit: &Fit) -> String {
+    if fit.conventions.contains_key("run") {
+        format!("{} rows of {} runs", fit.n_rows, fit.n_runs)
+    } else {
+        format!(
+            "{} rows, each taken as a run of its own (`run=` says which belong together)",
+            fit.n_rows
+        )
+    }
 }
 
 fn backtest(fit: &Fit) -> String {

@@ -10,10 +10,11 @@ use cairn_scaling::study::breaks::{Break, BreakOptions, find_break};
 use cairn_scaling::study::choice::{Candidate, Choice, ChoiceOptions, candidates, choose};
 use cairn_scaling::study::envelope::{Envelope, EnvelopeOptions, envelope};
 use cairn_scaling::study::isoflop::{Isoflop, IsoflopOptions, PowerLaw, isoflop};
-use cairn_scaling::study::pooling::{Pooling, PoolingOptions, PoolingVerdict, pool};
+use cairn_scaling::study::pooling::{Pooling, PoolingOptions, PoolingVerdict, SmallGroup, pool};
 use cairn_scaling::study::sensitivity::{Sensitivity, SensitivityOptions, sensitivity};
 use cairn_scaling::{Estimate, Fit, FitOptions, Law, Table};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// A study by the name that `--law` gives; `None` where it names a law. `auto` is none of these: it ends in one law.
 pub fn run(
@@ -28,20 +29,25 @@ pub fn run(
     if !matches!(name, "isoflop" | "envelope") {
         return Ok(None);
     }
-    let needed = match columns.iter().any(|(column, _)| column == "c") {
-        true => ["n", "c"],
-        false => ["n", "d"],
-    };
+    let given = |wanted: &str| columns.iter().any(|(column, _)| column == wanted);
+    let needed = if given("c") { ["n", "c"] } else { ["n", "d"] };
     let asked = Wanted {
         law: name,
         columns: needed.to_vec(),
         response: "loss",
     };
+    // compute that was counted stands before tokens: whoever names both means c = 6 n d to about the accuracy of that rule
+    let unread: &[&str] = if given("c") { &["d"] } else { &[] };
+    let columns: Vec<(String, String)> = columns
+        .iter()
+        .filter(|(name, _)| !unread.contains(&name.as_str()))
+        .cloned()
+        .collect();
     let mut rows = rows::take(
         input,
         &command.source,
         &asked,
-        columns,
+        &columns,
         command.cluster.as_deref(),
     )?;
     rows::drop_highest(&mut rows.table, command.drop_highest);
@@ -93,7 +99,7 @@ pub fn run(
     } else {
         print(&text);
     }
-    super::damaged(&input.bad);
+    super::notes(input);
     Ok(Some(if refused {
         1
     } else if input.bad.is_empty() {
@@ -246,6 +252,33 @@ pub fn candidates_text(choice: &Choice) -> String {
     text
 }
 
+/// Groups that were left out, a line for each reason: a leaderboard has a hundred families of one model.
+fn too_small(groups: &[SmallGroup]) -> String {
+    const NAMED_MAX: usize = 8;
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for small in groups {
+        // how many runs each has is in the answer as JSON
+        let reason = small
+            .reason
+            .split_once(" runs, ")
+            .map_or(small.reason.as_str(), |(_, needed)| needed);
+        reasons.entry(reason).or_default().push(&small.group);
+    }
+    reasons
+        .iter()
+        .map(|(reason, names)| {
+            let more = names.len().saturating_sub(NAMED_MAX);
+            let rest = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            let shown = names[..names.len() - more].join(", ");
+            format!("  left out: {shown}{rest}: {reason}\n")
+        })
+        .collect()
+}
+
 /// What else was asked of a fit.
 #[derive(Default)]
 pub struct Besides {
@@ -353,12 +386,7 @@ impl Besides {
                 table.row(cells);
             }
             text.push_str(&table.text());
-            for small in &pooling.too_small {
-                text.push_str(&format!(
-                    "  left out: {} with {} runs: {}\n",
-                    small.group, small.runs, small.reason
-                ));
-            }
+            text.push_str(&too_small(&pooling.too_small));
         }
         if let Some(broken) = &self.broken {
             let verdict = if broken.found {

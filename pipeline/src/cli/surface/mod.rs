@@ -3,8 +3,8 @@
 mod show;
 mod taken;
 
-use super::fit::damaged;
 use super::fit::flags::word;
+use super::fit::notes;
 use super::fit::source::Source;
 use super::table::{Table, number};
 use super::{Failure, Global, Outcome, files, has_colours, print, say};
@@ -199,7 +199,7 @@ impl FitSurface {
         if let Some(out) = &self.out {
             files::write_json(out, &Saved { surface, taken })?;
         }
-        damaged(&input.bad);
+        notes(&input);
         Ok(if input.bad.is_empty() { 0 } else { 3 })
     }
 }
@@ -230,7 +230,7 @@ impl PredictSurface {
         if !global.is_json() {
             print(&table.text());
         }
-        damaged(&input.bad);
+        notes(&input);
         Ok(if input.bad.is_empty() { 0 } else { 3 })
     }
 }

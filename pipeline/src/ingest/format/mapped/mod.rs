@@ -12,6 +12,7 @@ mod cells;
 mod columns;
 mod expressions;
 mod mapping;
+mod oriented;
 mod parquet;
 mod rows;
 mod whole_table;

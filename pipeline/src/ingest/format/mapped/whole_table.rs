@@ -6,7 +6,7 @@
 use super::cells::Shape;
 use super::columns::Columns;
 use super::parquet::flat_batches;
-use super::{Batch, first_byte, is_spread};
+use super::{Batch, first_byte, is_spread, oriented};
 use crate::ingest::format::whole::{pieces, quoted_numbers};
 use crate::ingest::format::{Position, Refusal};
 use bytes::Bytes;
@@ -42,7 +42,7 @@ pub(crate) fn read(content: Vec<u8>) -> Result<WholeTable, Refusal> {
     match first_byte(&content) {
         None => Err(Refusal("the file is empty; name one with rows".into())),
         Some(b'[') => json(content),
-        Some(b'{') if is_spread(&content) => json(content),
+        Some(b'{') if is_spread(&content) || is_one_line(&content) => json(content),
         Some(b'{') => {
             let mut batch = Batch::default();
             for (position, line) in
@@ -54,6 +54,11 @@ pub(crate) fn read(content: Vec<u8>) -> Result<WholeTable, Refusal> {
         }
         Some(_) => csv(&content),
     }
+}
+
+/// Whether a file of JSON Lines has one: as well a document that was written on one line.
+fn is_one_line(content: &[u8]) -> bool {
+    !content.trim_ascii().contains(&b'\n')
 }
 
 fn lines(content: &[u8]) -> impl Iterator<Item = (Position, &[u8])> {
@@ -82,6 +87,14 @@ fn json(document: Vec<u8>) -> Result<WholeTable, Refusal> {
         ))
     })?;
     let mut batch = Batch::default();
+    if let [one] = entries.as_slice()
+        && let Some(rows) = oriented::rows(one.get())
+    {
+        let position = Position { line: 1, byte: 0 };
+        rows.iter()
+            .for_each(|row| batch.push(row.as_bytes(), position));
+        return columns(&Shape::Json, &batch, Vec::new());
+    }
     for (piece, entry) in pieces(&document, text, &entries).iter().zip(&entries) {
         batch.push(entry.get().as_bytes(), piece.position);
     }
