@@ -49,6 +49,7 @@ mod report;
 pub mod study;
 pub mod surface;
 mod table;
+mod words;
 
 pub use error::FitError;
 pub use fit::fit;

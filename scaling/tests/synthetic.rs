@@ -50,6 +50,33 @@ fn fit_hoffmann(table: &Table, options: &FitOptions) -> Result<Fit, FitError> {
     cairn_scaling::fit(&Law::named("hoffmann").expect("built in"), table, options)
 }
 
+/// Data without noise are rounding alone once the law is found: a perfect fit, and no failure to converge.
+#[test]
+fn a_law_without_noise_is_found_and_usable() {
+    for (sizes, tokens) in [(&SIZES[..], &TOKENS[..]), (&SIZES[..2], &TOKENS[..])] {
+        for truth in [
+            [1.69, 406.4, 410.7, 0.34, 0.28],
+            [1.8, 30.0, 900.0, 0.25, 0.45],
+        ] {
+            let [e, a, b, alpha, beta] = truth;
+            let exact = law(e, a, b, alpha, beta);
+            let fit = fit(&cohort(sizes, tokens, |n, d, _| exact(n, d)), 50);
+            assert!(fit.certificate.converged, "{truth:?}: {:?}", fit.warnings);
+            assert_ne!(fit.verdict, FitVerdict::Refused, "{:?}", fit.warnings);
+            for (name, expected) in ["e", "a", "b", "alpha", "beta"].iter().zip(truth) {
+                let found = fit.parameters[*name].value;
+                // two sizes alone leave e, a and alpha to each other
+                if sizes.len() > 2 || ["b", "beta"].contains(name) {
+                    assert!(
+                        (found / expected - 1.0).abs() < 1e-6,
+                        "{name}: {found} for {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 fn fit(table: &Table, bootstrap: u32) -> Fit {
     let options = FitOptions {
         bootstrap,

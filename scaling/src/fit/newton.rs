@@ -19,6 +19,9 @@ const ITERATIONS_MAX: u32 = 300;
 /// Largest scaled gradient that counts as zero; see [`Evaluation::gradient_scale`]. Rounding leaves about 1e-13.
 pub(crate) const GRADIENT_TOLERANCE: f64 = 1e-9;
 
+/// An objective below this is that of residuals that are rounding.
+const ROUNDING: f64 = 1e-20;
+
 /// What one pass over the rows yields.
 #[derive(Clone, Debug)]
 pub(crate) struct Evaluation {
@@ -130,9 +133,10 @@ pub(crate) fn minimise(
         let there = objective.evaluate(&next);
         evaluations += 1;
         let gain = here.value - there.value;
-        // Close to the optimum the gain drowns in rounding; there the gradient decides.
-        let drowned =
-            predicted.abs() <= 1e-12 * here.value.abs() && gain.abs() <= 1e-12 * here.value.abs();
+        // Close to the optimum the gain drowns in rounding; there the gradient decides. Where the law holds exactly the
+        // objective is all rounding itself.
+        let rounding = 1e-12 * here.value.abs() + ROUNDING;
+        let drowned = predicted.abs() <= rounding && gain.abs() <= rounding;
         let better = if drowned {
             scaled_norm(&there, &bounds.free(&next, &there.gradient)) < norm
         } else {

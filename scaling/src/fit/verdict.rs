@@ -11,6 +11,7 @@ use crate::report::{
     Backtest, BacktestPoint, Certificate, FitVerdict, Identified, ParameterEstimate,
     ResidualSummary,
 };
+use crate::words::short;
 
 /// Runs per fitted parameter below which there are hardly degrees of freedom against them.
 const RUNS_PER_PARAMETER: usize = 2;
@@ -131,14 +132,16 @@ fn parameter_findings(evidence: &Evidence<'_>, findings: &mut Findings) {
                 FitVerdict::Refused
             };
             let reason = format!(
-                "{name} is at its bound and not identified: {:.4} to {:.4}",
-                range.low, range.high
+                "{name} is at its bound and not identified: {} to {}",
+                short(range.low),
+                short(range.high)
             );
             findings.push((verdict, reason));
         } else if estimate.identified == Identified::No {
             let reason = format!(
-                "{name} is not identified: {:.4} to {:.4}",
-                range.low, range.high
+                "{name} is not identified: {} to {}",
+                short(range.low),
+                short(range.high)
             );
             // The size of a term at x = 1 is read by nobody; what shapes the curve is.
             let size = parameter.scale == Scale::Log && !parameter.centre.is_empty();
@@ -234,8 +237,11 @@ fn backtest_findings(backtest: &Backtest, findings: &mut Findings) {
     for point in backtest.points.iter().filter(|point| !point.inside) {
         if point.relative_error.abs() > BACKTEST_NEGLIGIBLE {
             let reason = format!(
-                "held-out run {} at {:.4} outside {:.4} to {:.4}",
-                point.run_id, point.observed, point.low, point.high
+                "held-out run {} at {} outside {} to {}",
+                point.run_id,
+                short(point.observed),
+                short(point.low),
+                short(point.high)
             );
             findings.push((FitVerdict::Weak, reason));
         }

@@ -17,6 +17,7 @@ use super::report::ReliabilityBin;
 use super::surface::Surface;
 use crate::figure::build::{Dependence, dependence};
 use crate::figure::{Axis, Dash, Figure, Layer, Line, Points, Scale as AxisScale};
+use crate::words::short;
 
 /// Rows that an effect is averaged over at most.
 pub(crate) const EFFECT_ROWS: usize = 200;
@@ -236,14 +237,6 @@ fn effect_card(
 }
 
 /// A mark for each name: no line leads from one name to another.
-/// A number in a sentence: four places, or powers of ten where these would be zeros or digits that nobody reads.
-fn short(value: f64) -> String {
-    match value.abs() {
-        size if size == 0.0 || (1e-3..1e6).contains(&size) => format!("{value:.4}"),
-        _ => format!("{value:.3e}"),
-    }
-}
-
 fn by_name(drawn: &Dependence) -> Figure {
     Figure {
         layers: vec![Layer::Points(Points {
