@@ -137,7 +137,7 @@ fn a_law_degrades_breaks_and_recovers_and_each_is_told_once() {
     assert_eq!(told, [("fit.usable".to_owned(), 3, expected.to_owned())]);
     assert_eq!(bench.fit("b", usable()), [], "as it was");
 
-    // The range of E is 2 % of E: 3.9 % is less than twice as much, 6 % is more and over 5 %.
+    // The interval of E is 2 % of E: 3.9 % is less than twice as much, 6 % is more and over 5 %.
     let wider = |low, high| ScalingFit {
         parameters: vec![e(low, high)],
         ..usable()
@@ -147,8 +147,7 @@ fn a_law_degrades_breaks_and_recovers_and_each_is_told_once() {
     // The last fit in good order was that of c.
     assert_eq!(told, [], "6 % is not twice 3.9 %");
     let told = bench.fit("e", wider(1.85, 2.15));
-    let expected =
-        "Cohort all: the hoffmann fit is worse: the range of E is 15.0 % of E wide and was 6.0 %";
+    let expected = "Cohort all: the hoffmann fit is worse: the interval of E is 15.0 % of E wide and was 6.0 %";
     assert_eq!(told, [("fit.degraded".to_owned(), 2, expected.to_owned())]);
     assert_eq!(bench.fit("f", wider(1.85, 2.15)), [], "told already");
     assert_eq!(

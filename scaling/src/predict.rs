@@ -23,6 +23,10 @@ pub(crate) const RESIDUAL_QUANTILES: usize = 33;
 /// Replicates combined with the residuals: more change no digit that matters and cost a sort each.
 const REPLICATES_MAX: usize = 1000;
 
+/// No log says a loss more exactly than this share of it: an interval of a new run is at least so wide to either side, so that
+/// data without noise do not put a run outside by its rounding.
+const RESOLUTION: f64 = 1e-6;
+
 /// What the fit says at a point, before any widening.
 pub(crate) struct Curve {
     /// Response at the optimum.
@@ -178,12 +182,13 @@ impl Fit {
             }
         };
         let (low, high) = curve.run(level);
+        let least = RESOLUTION * mean.abs();
+        let (low, high) = (
+            widened(low).min(mean - least),
+            widened(high).max(mean + least),
+        );
         let (curve_low, curve_high) = curve.own(level);
-        let ends = [
-            ("low", widened(low)),
-            ("high", widened(high)),
-            ("mean", mean),
-        ];
+        let ends = [("low", low), ("high", high), ("mean", mean)];
         if let Some((name, value)) = ends.into_iter().find(|(_, value)| !value.is_finite()) {
             return Err(FitError::NotFinite {
                 name: format!("the predicted {name}"),
@@ -193,8 +198,8 @@ impl Fit {
         }
         Ok(Prediction {
             mean,
-            low: widened(low),
-            high: widened(high),
+            low,
+            high,
             level,
             curve_low,
             curve_high,

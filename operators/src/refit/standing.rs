@@ -22,9 +22,9 @@ const SEVERAL_UNTIL_RATIO: f64 = 5.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StandingRules {
-    /// The range of E is this many times as wide, relative to E, as in the last fit in good order.
+    /// The interval of E is this many times as wide, relative to E, as in the last fit in good order.
     pub width_ratio: f64,
-    /// A range of E narrower than this share of E is never too wide.
+    /// An interval of E narrower than this share of E is never too wide.
     pub width_min: f64,
     /// The greatest relative error of the back-test is this many times what it was, and a run lies outside its interval.
     pub backtest_ratio: f64,
@@ -81,7 +81,7 @@ impl Standing {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Measures {
     pub(super) verdict: FitVerdict,
-    /// Width of the floor's range over the floor.
+    /// Width of the floor's interval over the floor.
     pub(super) width: Option<f64>,
     /// Greatest relative error of the back-test.
     pub(super) backtest: Option<f64>,
@@ -157,7 +157,7 @@ impl Trouble {
                 format!("the verdict was {} and is {}", word(*before), word(*now))
             }
             Self::Width { before, now } => format!(
-                "the range of E is {} of E wide and was {}",
+                "the interval of E is {} of E wide and was {}",
                 percent(now),
                 percent(before)
             ),
@@ -215,8 +215,9 @@ impl Measures {
             .find(|parameter| FLOORS.contains(&&*parameter.name));
         let width = floor.and_then(|floor| {
             let value = floor.value.filter(|value| *value > 0.0)?;
-            let ends = floor.range_low.zip(floor.range_high);
-            let (low, high) = ends.or(floor.low.zip(floor.high))?;
+            // The range carries how far E moves with the rows that are left out, which changes from window to window.
+            let ends = floor.low.zip(floor.high);
+            let (low, high) = ends.or(floor.range_low.zip(floor.range_high))?;
             Some((high - low) / value)
         });
         let errors = fit
