@@ -6,7 +6,8 @@ use cairn_scaling::{Fit, FitOptions, FitVerdict, Law, Table, fit};
 
 /// The cohorts of `examples/ladder`, a row a run.
 fn ladder(cohorts: &[&str]) -> Table {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ladder/summary.json");
+    let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo");
+    let file = Path::new(&crate_folder).join("../examples/ladder/summary.json");
     let text = std::fs::read_to_string(file).expect("the ladder");
     let runs: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
     let mut table = Table::default();
