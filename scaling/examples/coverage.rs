@@ -11,11 +11,15 @@
     reason = "an example is no core: it prints, and its draws need not replay on another platform"
 )]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use cairn_scaling::study::pooling::{PoolingOptions, PoolingVerdict, pool};
 use cairn_scaling::{Fit, FitOptions, Law, ObjectiveKind, Table, fit};
+use common::Draws;
 
 /// Besiroglu et al. 2024.
 const TRUTH: [(&str, f64); 5] = [
@@ -402,28 +406,5 @@ fn error(cell: &Cell, compute: f64, draws: &mut Draws) -> f64 {
         }
         Errors::Outliers => 0.01 * draws.normal() + if draws.uniform() < 0.1 { 0.1 } else { 0.0 },
         Errors::Clustered => 0.01 * draws.normal() + 0.003 * draws.normal(),
-    }
-}
-
-/// Normal draws by Box and Muller from SplitMix64 (Steele et al. 2014).
-struct Draws(u64);
-
-impl Draws {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x1234_5678_9ABC_DEF0)
-    }
-
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        ((z >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let (one, two) = (self.uniform(), self.uniform());
-        (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * two).cos()
     }
 }

@@ -82,7 +82,9 @@ impl Curve {
 
     /// The interval of a new run.
     pub(crate) fn run(&self, level: f64) -> (f64, f64) {
-        self.ends(&self.sums, level)
+        let (low, high) = self.ends(&self.sums, level);
+        let least = RESOLUTION * self.mean.abs();
+        (low.min(self.mean - least), high.max(self.mean + least))
     }
 
     /// The interval of the curve.
@@ -182,11 +184,7 @@ impl Fit {
             }
         };
         let (low, high) = curve.run(level);
-        let least = RESOLUTION * mean.abs();
-        let (low, high) = (
-            widened(low).min(mean - least),
-            widened(high).max(mean + least),
-        );
+        let (low, high) = (widened(low), widened(high));
         let (curve_low, curve_high) = curve.own(level);
         let ends = [("low", low), ("high", high), ("mean", mean)];
         if let Some((name, value)) = ends.into_iter().find(|(_, value)| !value.is_finite()) {

@@ -9,7 +9,7 @@ impl Redactor {
     /// Redacts an ingress record in place: its texts as their fields are classified, free text only where the allow-list
     /// names the field.
     pub fn payload(&self, tenant: &str, payload: &mut Payload, tally: &mut Tally) {
-        self.payload_after(tenant, payload, tally, &mut Harmless::default());
+        self.fields(tenant, payload, tally, None);
     }
 
     /// The same for one record of many: names in which nothing was found are not searched again.
@@ -19,6 +19,16 @@ impl Redactor {
         payload: &mut Payload,
         tally: &mut Tally,
         harmless: &mut Harmless,
+    ) {
+        self.fields(tenant, payload, tally, Some(harmless));
+    }
+
+    fn fields(
+        &self,
+        tenant: &str,
+        payload: &mut Payload,
+        tally: &mut Tally,
+        harmless: Option<&mut Harmless>,
     ) {
         let topic = match &self.text_allowed[..] {
             // the topic is only for the allow-list
@@ -53,13 +63,13 @@ struct Redacting<'a> {
     tenant: &'a str,
     topic: &'static str,
     tally: &'a mut Tally,
-    harmless: &'a mut Harmless,
+    harmless: Option<&'a mut Harmless>,
 }
 
 impl Redacting<'_> {
     /// A name without what is found in it; none where nothing is.
     fn name(&mut self, name: &str) -> Option<String> {
-        if self.harmless.has(name) {
+        if self.harmless.as_ref().is_some_and(|known| known.has(name)) {
             return None;
         }
         let found = self
@@ -68,7 +78,9 @@ impl Redacting<'_> {
         match found {
             Cow::Owned(redacted) => Some(redacted),
             Cow::Borrowed(_) => {
-                self.harmless.note(name);
+                if let Some(harmless) = &mut self.harmless {
+                    harmless.note(name);
+                }
                 None
             }
         }

@@ -1,7 +1,7 @@
 //! How long to gather before a commit: the configured interval, and under load as long as keeps commits a bounded share of the time.
 //!
 //! What a commit costs hangs on the runs and partitions that it touches, much less on the rows. Where commits take long, gathering for longer
-//! makes them fewer and dearer rows cheaper, here and at the broker; the longest interval bounds what that adds to latency.
+//! makes them fewer and each row cheaper, here and at the broker; the longest interval bounds what that adds to latency.
 
 use crate::config::RuntimeConfig;
 use std::time::Duration;

@@ -281,6 +281,7 @@ impl OutlineBuilder for Pen {
         self.0.push('Z');
     }
 }
+
 /// Attributes of words that are read upwards, and of a rim around letters.
 fn turn_and_rim(svg: &mut String, at: Point, size: f64, upwards: bool, halo: Option<Rgb>) {
     if upwards {
