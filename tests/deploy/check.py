@@ -155,12 +155,15 @@ def check_prometheus(services, listen_port, load):
     hold(f"pipeline:{listen_port}" in targets, f"prometheus does not scrape pipeline:{listen_port}")
     for target in targets:
         hold(host_and_port(target)[0] in services, f"prometheus scrapes {target}, which is no service")
+    tests = load(PROMETHEUS.with_name("rules.test.yml"))["tests"]
+    fires = {case["alertname"] for test in tests for case in test["alert_rule_test"] if case.get("exp_alerts")}
     known = set(re.findall(r"`(cairn_\w+)`", (ROOT / "docs/metrics.md").read_text()))
     for path in config.get("rule_files", []):
         source = inside.get(path)
         hold(source and (ROOT / source).is_file(), f"prometheus reads rules from {path}, which is not mounted")
         for group in load(ROOT / source)["groups"] if source else []:
             for rule in group["rules"]:
+                hold(rule["alert"] in fires, f"{rule['alert']}: no series of rules.test.yml makes it fire")
                 for metric in re.findall(r"\bcairn_\w+?(?=(?:_bucket|_sum|_count)?\b)", rule["expr"]):
                     hold(metric in known, f"{rule['alert']} asks for {metric}, which is no metric")
     promtool = shutil.which(os.environ.get("CAIRN_PROMTOOL", "promtool"))
