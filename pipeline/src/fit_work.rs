@@ -116,15 +116,11 @@ impl Work<'_> {
                 let groups = Groups::test(law, study, &options, &settings.rules.standing);
                 if let Some(reason) = groups.as_ref().and_then(Groups::reason) {
                     fit.warnings.insert(0, reason);
-                    if fit.verdict == scaling::FitVerdict::Usable {
-                        fit.verdict = scaling::FitVerdict::Weak;
-                    }
+                    weaken(&mut fit);
                 }
                 if let Some(reason) = measured.mixed() {
                     fit.warnings.push(reason);
-                    if fit.verdict == scaling::FitVerdict::Usable {
-                        fit.verdict = scaling::FitVerdict::Weak;
-                    }
+                    weaken(&mut fit);
                 }
                 let json = serde_json::to_string(&fit).map_err(|error| error.to_string())?;
                 let digest = Sha256::digest(format!("{}\n{json}", ask.ask_id));
@@ -180,6 +176,13 @@ impl Work<'_> {
             );
         }
         Ok(record)
+    }
+}
+
+/// What speaks against a fit besides its own judgement leaves it weak at best.
+fn weaken(fit: &mut scaling::Fit) {
+    if fit.verdict == scaling::FitVerdict::Usable {
+        fit.verdict = scaling::FitVerdict::Weak;
     }
 }
 

@@ -39,6 +39,14 @@ struct Row {
     weight: f64,
 }
 
+/// At most `count` rows spread evenly in their order, in that order.
+pub(crate) fn spread_evenly(order: &[f64], count: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..order.len()).collect();
+    rows.sort_by(|one, two| order[*one].total_cmp(&order[*two]).then(one.cmp(two)));
+    let step = rows.len().div_ceil(count).max(1);
+    rows.into_iter().step_by(step).collect()
+}
+
 impl Cohort {
     /// Sorts out what cannot be fitted. `logarithmic`: residuals are those of logarithms.
     pub(crate) fn clean(
@@ -194,14 +202,7 @@ impl Cohort {
         if self.len() < 2 * count {
             return None;
         }
-        let mut rows: Vec<usize> = (0..self.len()).collect();
-        rows.sort_by(|one, two| {
-            self.order[*one]
-                .total_cmp(&self.order[*two])
-                .then(one.cmp(two))
-        });
-        let step = self.len().div_ceil(count);
-        let mut rows: Vec<usize> = rows.into_iter().step_by(step).collect();
+        let mut rows = spread_evenly(&self.order, count);
         rows.sort_unstable();
         Some(self.picked(&rows))
     }

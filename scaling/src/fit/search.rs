@@ -3,6 +3,7 @@
 //! Objectives are not convex: Huber's loss with a small delta has kinks in all but name, and near-ties are common.
 //! A single start that converges says nothing about another basin; the list of basins with their values does.
 
+use super::cohort::spread_evenly;
 use super::loss::Loss;
 use super::newton::{GRADIENT_TOLERANCE, Solution, minimise};
 use super::problem::Problem;
@@ -107,10 +108,7 @@ fn arrivals<'a>(
 
 /// The objective over rows spread evenly in their order.
 fn thinned(problem: &Problem, order: &[f64], count: usize) -> Problem {
-    let mut rows: Vec<usize> = (0..problem.len()).collect();
-    rows.sort_by(|one, two| order[*one].total_cmp(&order[*two]).then(one.cmp(two)));
-    let step = rows.len().div_ceil(count).max(1);
-    let rows: Vec<usize> = rows.into_iter().step_by(step).collect();
+    let rows = spread_evenly(order, count);
     problem.resampled(&rows, &vec![1.0; rows.len()])
 }
 

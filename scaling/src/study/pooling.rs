@@ -209,7 +209,7 @@ fn sorted(
         let part = rows.filtered(|row| rows.groups[row] == group);
         let runs = count_distinct(part.run_ids.iter().map(String::as_str));
         let reason = if runs < needed {
-            Some(format!("{runs} runs, {needed} are needed"))
+            Some(format!("{needed} runs are needed"))
         } else {
             quick(law, &part, options, &[])
                 .err()

@@ -258,11 +258,7 @@ fn too_small(groups: &[SmallGroup]) -> String {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for small in groups {
         // how many runs each has is in the answer as JSON
-        let reason = small
-            .reason
-            .split_once(" runs, ")
-            .map_or(small.reason.as_str(), |(_, needed)| needed);
-        reasons.entry(reason).or_default().push(&small.group);
+        reasons.entry(&small.reason).or_default().push(&small.group);
     }
     reasons
         .iter()

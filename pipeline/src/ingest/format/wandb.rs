@@ -16,7 +16,7 @@ use super::names::{STEPS, count, keep, put, rows};
 use super::outline::{ELEMENT, Outline};
 use super::text::{Number, Restarts, metric_name, trimmed, whole_lines};
 use super::whole::quoted_numbers;
-use super::{Confidence, Format, Out, Parser, Position, Refusal, Setup};
+use super::{Confidence, Format, Out, Parser, Position, Refusal, Setup, without_mark};
 use cairn_avro::record::{Payload, TrainingTelemetry};
 use serde_json::{Map, Value};
 use std::path::{Component, Path};
@@ -42,7 +42,7 @@ impl Format for Wandb {
     fn detect(&self, head: &[u8]) -> Confidence {
         /// Rows looked at: the first ones may be broken.
         const ROWS: usize = 50;
-        let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+        let head = without_mark(head);
         if Outline::of(head).has(&[ELEMENT, "_step"]) {
             return Confidence::Perhaps(
                 "it is one JSON array of W&B's rows; export them with `to_json(orient=\"records\", lines=True)`",

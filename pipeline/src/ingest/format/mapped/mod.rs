@@ -25,7 +25,9 @@ pub(super) use parquet::MappedParquet;
 pub(crate) use whole_table::read as read_table;
 
 use super::whole::{pieces, quoted_numbers};
-use super::{Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup};
+use super::{
+    Confidence, Format, Framing, Out, Parser, Piece, Position, Refusal, Reject, Setup, without_mark,
+};
 use cells::Shape;
 use rows::Rows;
 use serde_json::value::RawValue;
@@ -43,7 +45,7 @@ pub(super) struct MappedJsonl;
 pub(super) struct MappedJson;
 
 fn first_byte(head: &[u8]) -> Option<u8> {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    let head = without_mark(head);
     head.iter()
         .copied()
         .find(|byte| !byte.is_ascii_whitespace())
@@ -51,7 +53,7 @@ fn first_byte(head: &[u8]) -> Option<u8> {
 
 /// One object over several lines: the first line is none yet, and what follows it begins no other.
 fn is_spread(head: &[u8]) -> bool {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    let head = without_mark(head);
     let mut lines = head
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
@@ -246,7 +248,7 @@ impl Table {
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if csv.header.is_empty() {
-            return csv.read_header(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line));
+            return csv.read_header(without_mark(line));
         }
         let quotes = line.iter().filter(|byte| **byte == b'"').count();
         if self.open.is_empty() {

@@ -8,7 +8,7 @@ use super::columns::Columns;
 use super::parquet::flat_batches;
 use super::{Batch, first_byte, is_spread, oriented};
 use crate::ingest::format::whole::{pieces, quoted_numbers};
-use crate::ingest::format::{Position, Refusal};
+use crate::ingest::format::{Position, Refusal, without_mark};
 use bytes::Bytes;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use serde_json::value::RawValue;
@@ -109,7 +109,7 @@ fn csv(content: &[u8]) -> Result<WholeTable, Refusal> {
     for (position, line) in lines(content) {
         let Shape::Csv(csv) = &mut shape else { break };
         if csv.header.is_empty() {
-            csv.read_header(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line))?;
+            csv.read_header(without_mark(line))?;
             continue;
         }
         let closes = line.iter().filter(|byte| **byte == b'"').count() % 2 == 1;
