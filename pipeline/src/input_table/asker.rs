@@ -2,7 +2,7 @@
 
 use super::amounts::amount;
 use super::{Unusable, unusable};
-use crate::registry::sql::{Refused, refused};
+use crate::registry::sql::{Known, Refused, refused};
 use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::DataType;
@@ -85,26 +85,19 @@ impl Asker {
     pub(super) fn ask(&self, sql: &str) -> Result<RecordBatch, Unusable> {
         let wrong = |error: DataFusionError| {
             let listed = self.listed();
-            let text = error.strip_backtrace();
-            if text.contains("table '") && text.contains("not found") {
-                let message = text.lines().next().unwrap_or_default();
-                return unusable("unknown_column", message, sql, listed);
-            }
-            match refused(&error, &listed) {
+            let tables = self.tables.borrow();
+            let known = Known {
+                tables: &tables.keys().map(String::as_str).collect::<Vec<_>>(),
+                columns: &listed,
+                otherwise: &format!("correct the SQL; {listed}"),
+            };
+            match refused(&error, &known) {
                 Refused::Wrong { message, .. } if message.contains("Cannot cast string") => {
                     unusable(
                         "not_a_number",
                         message,
                         sql,
                         "amount(…) reads 1.3B, 20B tokens and 45 % as numbers, try_cast(… AS double) makes nothing of the rest",
-                    )
-                }
-                Refused::Wrong { message, remedy } if remedy.starts_with("correct the SQL") => {
-                    unusable(
-                        "unknown_column",
-                        message,
-                        sql,
-                        format!("correct the SQL; {listed}"),
                     )
                 }
                 Refused::Wrong { message, remedy } => {

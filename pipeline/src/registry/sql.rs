@@ -90,11 +90,8 @@ impl Query {
                 .session
                 .sql(sql)
                 .await
-                .map_err(|error| refused(&error, LISTED))?;
-            frame
-                .collect()
-                .await
-                .map_err(|error| refused(&error, LISTED))
+                .map_err(|error| refused_here(&error))?;
+            frame.collect().await.map_err(|error| refused_here(&error))
         })
     }
 }
@@ -136,11 +133,31 @@ fn views() -> Vec<String> {
     ]
 }
 
-/// How to see the columns there are.
-const LISTED: &str = "`cairn sql 'DESCRIBE rows'` lists the columns";
+/// What a query could have named.
+pub(crate) struct Known<'a> {
+    /// Names of tables.
+    pub(crate) tables: &'a [&'a str],
+    /// What to do about a column that is not there.
+    pub(crate) columns: &'a str,
+    /// What to do about anything else.
+    pub(crate) otherwise: &'a str,
+}
+
+/// The error of a query over the registry.
+fn refused_here(error: &DataFusionError) -> Refused {
+    let tables = TABLES.iter().map(|table| table.name);
+    refused(
+        error,
+        &Known {
+            tables: &tables.chain(["scores", "cards"]).collect::<Vec<_>>(),
+            columns: "`cairn sql 'DESCRIBE rows'` lists the columns",
+            otherwise: "correct the SQL; `cairn sql 'SHOW TABLES'` and `cairn sql 'DESCRIBE rows'` say what there is",
+        },
+    )
+}
 
 /// An error of DataFusion's as a sentence, with the name that was probably meant.
-pub(crate) fn refused(error: &DataFusionError, how_to_list: &str) -> Refused {
+pub(crate) fn refused(error: &DataFusionError, known: &Known<'_>) -> Refused {
     if let DataFusionError::SchemaError(inner, _) = error.find_root()
         && let SchemaError::FieldNotFound {
             field,
@@ -154,8 +171,8 @@ pub(crate) fn refused(error: &DataFusionError, how_to_list: &str) -> Refused {
         return Refused::Wrong {
             message: format!("there is no column {}", field.name),
             remedy: match nearest {
-                Some(name) => format!("did you mean {name}? {how_to_list}"),
-                None => how_to_list.to_owned(),
+                Some(name) => format!("did you mean {name}? {}", known.columns),
+                None => known.columns.to_owned(),
             },
         };
     }
@@ -168,21 +185,17 @@ pub(crate) fn refused(error: &DataFusionError, how_to_list: &str) -> Refused {
         .map(|path| path.rsplit('.').next().unwrap_or(path).to_owned())
         .filter(|_| text.contains("not found"))
     {
-        let names = TABLES
-            .iter()
-            .map(|table| table.name)
-            .chain(["scores", "cards"]);
         return Refused::Wrong {
             message: format!("there is no table {name}"),
-            remedy: nearest(&name, names.clone()).map_or_else(
-                || format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+            remedy: nearest(&name, known.tables.iter().copied()).map_or_else(
+                || format!("there are {}", known.tables.join(", ")),
                 |nearest| format!("did you mean {nearest}?"),
             ),
         };
     }
     Refused::Wrong {
         message: text,
-        remedy: "correct the SQL; `cairn sql 'SHOW TABLES'` and `cairn sql 'DESCRIBE rows'` say what there is".to_owned(),
+        remedy: known.otherwise.to_owned(),
     }
 }
 
