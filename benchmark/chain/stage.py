@@ -41,6 +41,53 @@ class Rows:
         return out.getvalue()
 
 
+def row(run, step, now_ms, loss):
+    return {"run_id": run, "step": step, "event_time_ms": now_ms, "tokens": step * 4096, "loss": loss, "learning_rate": 3e-4, "grad_norm": 0.7}
+
+
+class SteadyRows:
+    """Rows of some runs in turn, put together from parts encoded once: the client's work must not be what is measured."""
+
+    def __init__(self, registry, runs):
+        self.whole = Rows(registry)
+        self.names = [f"steady-{run:03}".encode() for run in range(runs)]
+        # a record begins with its run, then attempt, step and tokens, then the time
+        self.heads = [self.whole.head + _long(len(name)) + name + _long(0) for name in self.names]
+        self.steps = []
+        self.set_time(int(time.time() * 1000))
+        for number in (0, runs * 3 + 1):
+            name, value = self.encode(number)
+            assert value == self.whole(self._row(name.decode(), number // runs + 1)), "the schema has another order of fields"
+
+    def _row(self, name, step):
+        return row(name, step, self.now_ms, 3.0 + 4.0 / (step + 10))
+
+    def set_time(self, now_ms):
+        self.now_ms, self.time = now_ms, _long(1) + _long(now_ms)
+
+    def encode(self, number):
+        """Key and value of a row."""
+        step = number // len(self.names)
+        while len(self.steps) <= step:
+            known = len(self.steps) + 1
+            before = _long(known) + _long(1) + _long(known * 4096)
+            whole = self.whole(self._row(self.names[0].decode(), known))
+            self.steps.append((before, whole[len(self.heads[0]) + len(before) + len(self.time):]))
+        run = number % len(self.names)
+        before, after = self.steps[step]
+        return self.names[run], self.heads[run] + before + self.time + after
+
+
+def _long(value):
+    """Avro's zigzag variable-length integer, as `int` and `long` and the branch of a union are written."""
+    value, out = (value << 1) ^ (value >> 63), bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
 class Stage:
     """The servers and one instance. `settings` are environment variables."""
 

@@ -3,8 +3,8 @@
 
     benchmark/registry/kills.py --cairn BINARY --work DIR [--kills 50] [--seed 1] [--store delta|jsonl|postgres ...] [--postgres ADDRESS]
 
-While lines are ingested, `cairn run` writes the registry every 50 ms and is killed at a random moment; ingest is killed every
-second time too, and started again. After the last kill a drain works off what is there. Then, for each store: the newest value of
+A file grows by STEPS_A_KILL steps of each run before each kill; while they are ingested, `cairn run` writes the registry every 50 ms and is
+killed at a random moment; ingest is killed every second time too, and started again. After the last kill a drain works off what is there. Then, for each store: the newest value of
 each key on the log is the row in the table, offsets included, and no other row is there; `windows` holds every record of its topic
 once; each line that was ingested is in exactly one run's row. Prints one line of JSON for each store; exit 1 where anything differs.
 """
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-RUNS, STEPS = 40, 3_000
+RUNS, STEPS_A_KILL = 40, 200
 
 
 def main():
@@ -72,34 +72,38 @@ def campaign(options, store):
     chance = random.Random(options.seed)
     place = Place(options, store)
     source = os.path.join(place.directory, "lines.jsonl")
-    with open(source, "w") as lines:
-        for step in range(1, STEPS + 1):
-            for run in range(RUNS):
-                lines.write(json.dumps({"run_id": f"run-{run}", "step": step, "tokens": step * 10, "loss": 2 + 3 / step}) + "\n")
     begun = time.monotonic()
-    ingest, kills, ingest_kills = None, 0, 0
-    while kills < options.kills:
-        if ingest is None or (ingest.poll() is not None and ingest.returncode != 0):
-            ingest = place.start("ingest", source)
-        pipeline = place.start("run")
-        time.sleep(chance.uniform(0.1, 1.2))
-        pipeline.send_signal(signal.SIGKILL)
-        pipeline.wait()
-        kills += 1
-        if chance.random() < 0.5 and ingest.poll() is None:
+    ingest_kills = 0
+    for kill in range(options.kills):
+        grow(source, kill * STEPS_A_KILL)
+        pipeline, ingest = place.start("run"), place.start("ingest", source)
+        until = time.monotonic() + chance.uniform(0.1, 1.2)
+        if chance.random() < 0.5:
+            time.sleep(chance.uniform(0.02, 0.5))
+            ingest_kills += ingest.poll() is None
             ingest.send_signal(signal.SIGKILL)
             ingest.wait()
-            ingest_kills += 1
-    if ingest.wait() != 0:
-        place.ask("ingest", source)
+            ingest = place.start("ingest", source)
+        time.sleep(max(0.0, until - time.monotonic()))
+        pipeline.send_signal(signal.SIGKILL)
+        pipeline.wait()
+        ingest.wait()
+    place.ask("ingest", source)
     place.ask("run", "--drain")
     return {
-        "store": store, "seed": options.seed, "kills": kills, "ingest_kills": ingest_kills,
-        **verdict(place), "seconds": round(time.monotonic() - begun, 1),
+        "store": store, "seed": options.seed, "kills": options.kills, "ingest_kills": ingest_kills,
+        **verdict(place, options.kills * STEPS_A_KILL), "seconds": round(time.monotonic() - begun, 1),
     }
 
 
-def verdict(place):
+def grow(path, known):
+    with open(path, "a") as lines:
+        for step in range(known + 1, known + STEPS_A_KILL + 1):
+            for run in range(RUNS):
+                lines.write(json.dumps({"run_id": f"run-{run}", "step": step, "tokens": step * 10, "loss": 2 + 3 / step}) + "\n")
+
+
+def verdict(place, steps):
     """Compares tables with topics."""
     newest, windows = {}, set()
     for record in place.ask("tail", "experiments.rows", "--from-start", "--until-end"):
@@ -113,7 +117,7 @@ def verdict(place):
     return {
         "rows": len(rows), "windows": len(kept),
         "different": sum(table.get(key) != value for key, value in newest.items()) + len(set(table) - set(newest)),
-        "lost": len(windows - set(kept)) + max(0, RUNS * STEPS - int(events["steps"] or 0)),
+        "lost": len(windows - set(kept)) + max(0, RUNS * steps - int(events["steps"] or 0)),
         "doubled": len(rows) - len(table) + len(kept) - len(set(kept)),
     }
 

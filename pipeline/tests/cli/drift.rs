@@ -130,6 +130,9 @@ fn a_law_that_changes_halfway_is_told_at_its_windows() {
         (Design::Grid, 2.0),
         (Design::Grid, 2.0),
         (Design::Grid, 2.0),
+        (Design::Grid, 2.0),
+        (Design::Grid, 2.0),
+        (Design::Grid, 2.0),
     ] {
         series.round(ROUND, design, &law(floor));
     }
