@@ -259,6 +259,7 @@ impl Default for RefitConfig {
 pub struct RegistryConfig {
     pub store: String,
     pub location: String,
+    pub postgres_ca_file: PathBuf,
     pub commit_interval_ms: u64,
     pub commit_rows_max: usize,
     pub tidy_interval_s: u64,
@@ -272,6 +273,7 @@ impl Default for RegistryConfig {
         Self {
             store: "delta".to_owned(),
             location: String::new(),
+            postgres_ca_file: PathBuf::new(),
             commit_interval_ms: 10_000,
             commit_rows_max: 10_000,
             tidy_interval_s: 86_400,

@@ -237,6 +237,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "Directory or s3://, gs://, az:// address (delta), directory (jsonl), or postgres:// address; empty means registry/ in log.data.",
     ),
     (
+        "registry.postgres_ca_file",
+        "PEM file of authorities to trust beside the system's, for a postgres:// address with sslmode=require.",
+    ),
+    (
         "registry.commit_interval_ms",
         "How often tables are brought up to the log: commands that look meanwhile say how far behind they are.",
     ),

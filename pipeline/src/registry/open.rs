@@ -38,9 +38,10 @@ pub fn open(config: &Config) -> Result<Option<Box<dyn Store>>, Fault> {
             )));
         }
         "jsonl" => Some(Box::new(JsonlStore::new(directory()))),
-        "postgres" if location.starts_with("postgres") => {
-            Some(Box::new(PostgresStore::new(location.to_owned())))
-        }
+        "postgres" if location.starts_with("postgres") => Some(Box::new(PostgresStore::new(
+            location.to_owned(),
+            settings.postgres_ca_file.clone(),
+        ))),
         "postgres" => {
             return Err(Fault::Broken(format!(
                 "registry.location = {location:?}: write the database's address, postgres://USER:PASSWORD@HOST/DATABASE"

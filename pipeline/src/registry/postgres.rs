@@ -3,12 +3,18 @@
 //! In schema `cairn` each table holds a record as `jsonb` beside where it comes from; `rows_flat` is a view with a typed column
 //! for each member. Rows and offsets are one transaction. One writer, by an advisory lock.
 
+mod connect;
 mod migrations;
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;
 
 use super::{AsOf, Batch, Covered, Fault, Keeps, Row, Size, Store, TABLES, Table, columns};
-use ::postgres::{Client, NoTls, Transaction};
+use ::postgres::{Client, Transaction};
 use cairn_avro::frame;
 use datafusion::catalog::TableProvider;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The number of the lock that the one writer holds: `cairn` in ASCII.
@@ -17,14 +23,17 @@ const WRITER_LOCK: i64 = 0x0063_6169_726e;
 /// Tables in a database.
 pub(super) struct PostgresStore {
     address: String,
+    /// Authorities that are trusted beside the system's; empty for none.
+    ca_file: PathBuf,
     client: Option<Client>,
     is_writer: bool,
 }
 
 impl PostgresStore {
-    pub(super) fn new(address: String) -> Self {
+    pub(super) fn new(address: String, ca_file: PathBuf) -> Self {
         Self {
             address,
+            ca_file,
             client: None,
             is_writer: false,
         }
@@ -33,9 +42,7 @@ impl PostgresStore {
     fn client(&mut self) -> Result<&mut Client, Fault> {
         if self.client.as_ref().is_none_or(Client::is_closed) {
             self.is_writer = false;
-            let client = Client::connect(&self.address, NoTls)
-                .map_err(|error| Fault::Unreachable(said(&error)))?;
-            self.client = Some(client);
+            self.client = Some(connect::connect(&self.address, &self.ca_file)?);
         }
         self.client
             .as_mut()

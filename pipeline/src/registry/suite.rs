@@ -3,6 +3,7 @@
 use super::delta::{DeltaRules, DeltaStore};
 use super::jsonl::JsonlStore;
 use super::postgres::PostgresStore;
+use super::postgres::testing::Server;
 use super::sql::Query;
 use super::{AsOf, Batch, Covered, Fault, Row, Store, Table, columns};
 use cairn_avro::codec;
@@ -11,11 +12,14 @@ use cairn_avro::record::{
     BreakerState, DataSource, Derived, ExperimentRow, Hardware, ModelConfig, OffsetSpan, RunStatus,
     Score, Verdict,
 };
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use url::Url;
 
 /// A place where a store can be opened again and again.
 trait Ground {
@@ -23,16 +27,34 @@ trait Ground {
 }
 
 struct Delta(TempDir);
+/// Delta in an object store, which has no locks.
+struct Bucket(Arc<dyn ObjectStore>);
 struct Jsonl(TempDir);
 struct Postgres(Server);
 
+fn small_files() -> DeltaRules {
+    DeltaRules {
+        file_rows_max: 16,
+        ..DeltaRules::default()
+    }
+}
+
 impl Ground for Delta {
     fn open(&self) -> Box<dyn Store> {
-        let rules = DeltaRules {
-            file_rows_max: 16,
-            ..DeltaRules::default()
-        };
-        Box::new(DeltaStore::local(self.0.path().to_owned(), rules).expect("a directory"))
+        Box::new(DeltaStore::local(self.0.path().to_owned(), small_files()).expect("a directory"))
+    }
+}
+
+impl Bucket {
+    fn new() -> Self {
+        Self(Arc::new(InMemory::new()))
+    }
+}
+
+impl Ground for Bucket {
+    fn open(&self) -> Box<dyn Store> {
+        let address = Url::parse("s3://bucket/registry/").expect("an address");
+        Box::new(DeltaStore::remote(address, self.0.clone(), small_files()).expect("a store"))
     }
 }
 
@@ -44,115 +66,17 @@ impl Ground for Jsonl {
 
 impl Ground for Postgres {
     fn open(&self) -> Box<dyn Store> {
-        Box::new(PostgresStore::new(self.0.address.clone()))
+        Box::new(PostgresStore::new(self.0.address.clone(), PathBuf::new()))
     }
-}
-
-/// A real server of its own, in a temporary directory, on a socket there.
-struct Server {
-    child: Child,
-    address: String,
-    _directory: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Where `initdb` and `postgres` are; none where there is no Postgres.
-fn binaries() -> Option<PathBuf> {
-    let named = std::env::var_os("CAIRN_POSTGRES").map(PathBuf::from);
-    let in_path = std::env::var_os("PATH")
-        .iter()
-        .flat_map(std::env::split_paths)
-        .collect::<Vec<_>>();
-    let installed = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|version| version.path().join("bin"));
-    named
-        .into_iter()
-        .chain(installed)
-        .chain(in_path)
-        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
-}
-
-fn server() -> Option<Server> {
-    let Some(folder) = binaries() else {
-        assert!(
-            std::env::var("CAIRN_REQUIRE_ALL").as_deref() != Ok("1"),
-            "there is no Postgres, and CAIRN_REQUIRE_ALL=1 is set"
-        );
-        println!(
-            "skipped: there is no Postgres; install one, or name its bin folder in CAIRN_POSTGRES"
-        );
-        return None;
-    };
-    let directory = TempDir::new().expect("a directory");
-    let data = directory.path().join("data");
-    // a server does not run as root: then as nobody
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| {
-        use std::os::unix::fs::MetadataExt as _;
-        own.uid() == 0
-    });
-    let command = |program: &str| {
-        let path = folder.join(program);
-        if is_root {
-            let mut command = Command::new("setpriv");
-            command
-                .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-                .arg(path);
-            command
-        } else {
-            Command::new(path)
-        }
-    };
-    if is_root {
-        std::os::unix::fs::chown(directory.path(), Some(65_534), Some(65_534))
-            .expect("root may give a directory away");
-    }
-    let made = command("initdb")
-        .args(["--auth=trust", "--username=cairn", "--no-sync", "-D"])
-        .arg(&data)
-        .current_dir(directory.path())
-        .stdout(Stdio::null())
-        .status()
-        .expect("initdb starts");
-    assert!(made.success(), "initdb");
-    let child = command("postgres")
-        .arg("-D")
-        .arg(&data)
-        .args(["-c", "listen_addresses=", "-k"])
-        .arg(directory.path())
-        .current_dir(directory.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("postgres starts");
-    let socket = directory.path().display().to_string().replace('/', "%2F");
-    let address = format!("postgresql://cairn@{socket}/postgres");
-    let begun = Instant::now();
-    while ::postgres::Client::connect(&address, ::postgres::NoTls).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "postgres is up");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Some(Server {
-        child,
-        address,
-        _directory: directory,
-    })
 }
 
 fn grounds() -> Vec<Box<dyn Ground>> {
     let mut found: Vec<Box<dyn Ground>> = vec![
         Box::new(Delta(TempDir::new().expect("a directory"))),
+        Box::new(Bucket::new()),
         Box::new(Jsonl(TempDir::new().expect("a directory"))),
     ];
-    if let Some(server) = server() {
+    if let Some(server) = Server::start() {
         found.push(Box::new(Postgres(server)));
     }
     found
@@ -299,6 +223,9 @@ fn rows_and_offsets_are_one() {
 #[test]
 fn one_writes() {
     for ground in grounds() {
+        if ground.open().place().starts_with("s3") {
+            continue;
+        }
         let (mut one, mut two) = (ground.open(), ground.open());
         assert_eq!(one.become_writer(), Ok(true), "{}", one.kind());
         assert_eq!(two.become_writer(), Ok(false), "{}", one.kind());
@@ -311,6 +238,45 @@ fn one_writes() {
             assert!(begun.elapsed() < Duration::from_secs(10), "{}", two.kind());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// Where nothing can be locked, the second of two writers is told at its first write, has written nothing, and goes on from what is there.
+#[test]
+fn of_two_writers_in_an_object_store_the_later_is_told() {
+    let ground = Bucket::new();
+    let (mut one, mut two) = (ground.open(), ground.open());
+    let rows = table("rows");
+    for store in [&mut one, &mut two] {
+        assert_eq!(store.become_writer(), Ok(true));
+        assert_eq!(store.covered(rows), Ok(Covered::new()));
+    }
+    let at = |offset: i64, run: &str, tokens: i64| {
+        row_at(
+            offset,
+            &format!("default/{run}"),
+            Some(&experiment(run, tokens)),
+        )
+    };
+    for turn in 0..4 {
+        let (first, second) = if turn % 2 == 0 {
+            (&mut one, &mut two)
+        } else {
+            (&mut two, &mut one)
+        };
+        let (from, next) = ((turn > 0).then_some(turn), turn + 1);
+        let of = |tokens| batch(from, next, vec![at(turn, "a", tokens), at(turn, "b", turn)]);
+        first.write(rows, &of(turn)).expect("nobody was before it");
+        // what it knows is from before that write
+        let refused = second.write(rows, &of(-9));
+        assert!(matches!(refused, Err(Fault::Conflict(_))), "{refused:?}");
+        assert_eq!(
+            second.covered(rows),
+            Ok(Covered::from([(0, next)])),
+            "turn {turn}"
+        );
+        let there = expected(&[("a", turn), ("b", turn)]);
+        assert_eq!(seen(second.as_mut(), &AsOf::Now), there, "turn {turn}");
     }
 }
 

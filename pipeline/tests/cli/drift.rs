@@ -137,7 +137,10 @@ fn a_law_that_changes_halfway_is_told_at_its_windows() {
         series.round(ROUND, design, &law(floor));
     }
     // Each window is of one law: that of one size alone is worse than its neighbours, and the first of the new law was not
-    // foretold. When the new law is whole again depends on ten runs in a row, and is not before the window behind the next.
+    // foretold. The new law is whole, and stays so, once the last ten runs of a window were foretold by the window before it:
+    // said with the window behind, 168 at the earliest, one later where one of the ten had bad luck.
+    let mut told = series.told("all@newest");
+    let recovered = told.pop();
     let expected = [
         ("fit.usable", 24),
         ("fit.degraded", 72),
@@ -145,16 +148,13 @@ fn a_law_that_changes_halfway_is_told_at_its_windows() {
         ("fit.broken", 120),
     ]
     .map(|(key, end)| (key.to_owned(), end));
-    let told = series.told("all@newest");
-    assert_eq!(told[..4], expected, "{told:?}");
+    assert_eq!(told, expected);
     assert!(
-        told[4..]
-            .iter()
-            .all(|(key, end)| key == "fit.recovered" && *end >= 168),
-        "{told:?}"
+        matches!(&recovered, Some((key, 168 | 192)) if key == "fit.recovered"),
+        "{recovered:?}"
     );
     let fits = series.fits("all@newest");
-    assert_eq!(fits.len(), 7);
+    assert_eq!(fits.len(), 10);
     let floor = |fit: &Value| {
         let parameters = fit["parameters"].as_array().expect("parameters").iter();
         let mut floors = parameters.filter(|one| one["name"] == "e");

@@ -79,6 +79,49 @@ fn an_object_is_read_once_and_one_that_grew_adds_its_tail() {
     assert_eq!(said[0]["accepted"], 0, "{said:?}");
 }
 
+/// The registry's tables in a bucket: written at two drains, read by commands that know the address.
+#[test]
+fn the_registry_lies_in_a_bucket() {
+    let Some(s3) = S3::start() else { return };
+    let bench = Bench::new();
+    s3.bucket("team");
+    let call = |arguments: &[&str]| {
+        let place = ["--setting", "registry.location=s3://team/tables", "--json"];
+        let output = bench
+            .command(&[arguments, &place].concat())
+            .envs(s3.environment())
+            .output()
+            .expect("the binary starts");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said} {told}");
+        assert_eq!(told, "");
+        said.lines()
+            .map(|line| serde_json::from_str(line).expect("NDJSON"))
+            .collect::<Vec<Value>>()
+    };
+    for (until, runs) in [(20, ["a", "b"]), (30, ["a", "c"])] {
+        for run in runs {
+            let file = bench.file(&format!("{run}-{until}.jsonl"), &steps(run, 0..until));
+            let (exit, said) = bench.json(&["ingest", &file]);
+            assert_eq!(exit, 0, "{said:?}");
+        }
+        call(&["run", "--drain"]);
+    }
+    let rows = call(&[
+        "sql",
+        "SELECT run_id, loss_last_step FROM rows ORDER BY run_id",
+    ]);
+    let found: Vec<(&str, i64)> = rows
+        .iter()
+        .filter_map(|row| Some((row["run_id"].as_str()?, row["loss_last_step"].as_i64()?)))
+        .collect();
+    assert_eq!(found, [("a", 29), ("b", 19), ("c", 29)]);
+    assert_eq!(call(&["runs", "list"]).len(), 3);
+    // nothing of it lies beside the log
+    assert!(!bench.home.path().join(".cairn/registry").exists());
+}
+
 #[test]
 fn patterns_and_prefixes_stand_for_objects() {
     let Some(s3) = S3::start() else { return };

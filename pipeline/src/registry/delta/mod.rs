@@ -7,6 +7,7 @@
 //! An upsert writes anew the files that hold a key of the batch, and no others ([`upsert`]); the writer knows which file holds
 //! which key ([`keys`]). Small files are taken along as a batch grows past them, so that there are never many.
 
+mod bucket;
 mod file;
 mod keys;
 mod upsert;
@@ -87,6 +88,7 @@ impl DeltaStore {
         store: Arc<dyn ObjectStore>,
         rules: DeltaRules,
     ) -> Result<Self, Fault> {
+        bucket::admit_scheme(&base)?;
         Self::new(base, Some(store), None, rules)
     }
 
