@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """SIGKILL `cairn run` and `cairn ingest` at random moments, and hold the registry against the log.
 
-    benchmark/registry/kills.py --cairn BINARY --work DIR [--kills 50] [--seed 1] [--store delta|jsonl|postgres ...] [--postgres ADDRESS]
+    benchmark/registry/kills.py --cairn BINARY --work DIR [--kills 50] [--seed 1] [--store delta|jsonl|postgres=ADDRESS|delta=s3://… ...]
 
 A file grows by STEPS_A_KILL steps of each run before each kill; while they are ingested, `cairn run` writes the registry every 50 ms and is
 killed at a random moment; ingest is killed every second time too, and started again. After the last kill a drain works off what is there. Then, for each store: the newest value of
@@ -29,7 +29,6 @@ def main():
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--store", action="append")
-    parser.add_argument("--postgres", default="", help="address of a server, for --store postgres")
     options = parser.parse_args()
     print(f"seed {options.seed}", file=sys.stderr)
     bad = False
@@ -44,10 +43,10 @@ class Place:
     """A data directory and the binary on it."""
 
     def __init__(self, options, store):
+        store, _, location = store.partition("=")
         self.directory = os.path.join(options.work, store)
         shutil.rmtree(self.directory, ignore_errors=True)
         os.makedirs(self.directory)
-        location = options.postgres if store == "postgres" else ""
         self.base = [options.cairn, "--data", os.path.join(self.directory, "data")]
         self.settings = [
             "--setting", f"registry.store={store}", "--setting", f"registry.location={location}",
