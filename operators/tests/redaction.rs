@@ -17,12 +17,18 @@ fn is_covered((start, end): (usize, usize), found: &[Found]) -> bool {
     at >= end
 }
 
+/// `CAIRN_SEED` draws another corpus than that of the published figures.
+fn seed() -> u64 {
+    std::env::var("CAIRN_SEED").map_or(SEED, |seed| seed.parse().expect("CAIRN_SEED is a number"))
+}
+
 #[test]
 fn recall_is_what_is_promised_and_telemetry_stays() {
+    let seed = seed();
     let redactor = Redactor::new(Key::none());
     let mut counts: BTreeMap<Kind, (u32, u32, u32)> = BTreeMap::new();
     let mut missed = Vec::new();
-    for one in positives(SEED) {
+    for one in positives(seed) {
         let found = redactor.find(Content::Free, &one.text);
         let (all, covered, typed) = counts.entry(one.kind).or_default();
         *all += 1;
@@ -33,14 +39,14 @@ fn recall_is_what_is_promised_and_telemetry_stays() {
             missed.push(format!("{}: {}", one.kind, one.text));
         }
     }
-    let taken: Vec<String> = negatives(SEED)
+    let taken: Vec<String> = negatives(seed)
         .into_iter()
         .filter_map(|text| {
             let found = redactor.find(Content::Free, &text);
             found.first().map(|one| format!("{}: {text}", one.kind))
         })
         .collect();
-    println!("seed {SEED}; recall by kind, false positives on {NEGATIVES} lines of telemetry");
+    println!("seed {seed}; recall by kind, false positives on {NEGATIVES} lines of telemetry");
     let mut short = Vec::new();
     for class in CLASSES {
         let (all, covered, typed) = counts[&class.kind];
