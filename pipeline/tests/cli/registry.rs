@@ -149,6 +149,34 @@ fn people_read_a_screen() {
     }
 }
 
+/// Windows by steps and windows by time are two views of one loss: a picture shows one of them.
+#[test]
+fn a_loss_that_falls_is_drawn_falling() {
+    let bench = Bench::new();
+    let lines: String = (0..500)
+        .map(|at| {
+            let (step, loss) = (at * 10, 2.0 + 5.0 / (1.0 + f64::from(at) / 9.0));
+            let time_ms = 1_764_000_000_000_i64 + i64::from(at) * 3_000;
+            format!(
+                "{}\n",
+                json!({"run_id": "r", "step": step, "loss": loss, "event_time_ms": time_ms})
+            )
+        })
+        .collect();
+    let file = bench.file("r.jsonl", &lines);
+    work(&bench, &[], &file);
+    let (_, kinds) = bench.json(&["sql", "SELECT DISTINCT kind FROM windows"]);
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
+    let output = bench.run(&["runs", "list", "--wide"]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let drawn: Vec<char> = text
+        .chars()
+        .filter(|one| ('▁'..='█').contains(one))
+        .collect();
+    assert!(drawn.len() > 20, "{text}");
+    assert!(drawn.is_sorted_by(|one, next| one >= next), "{text}");
+}
+
 #[test]
 fn sql_answers_and_names_the_nearest() {
     let bench = filled(&[]);

@@ -1,14 +1,14 @@
 //! `cairn runs list`.
 
 use super::super::table::{Table, number};
-use super::super::{Failure, Global, Outcome, print, say};
+use super::super::{Global, Outcome, print, say};
+use super::curve::{Curve, Curves, curves};
 use super::row;
-use super::view::{View, as_of, literal};
+use super::view::{View, as_of};
 use crate::plot::sparkline;
 use crate::window_query::final_loss;
 use cairn_avro::record::{BreakerState, ExperimentRow};
 use clap::Args;
-use std::collections::HashMap;
 
 /// Characters of a sparkline.
 const SPARK_CHARS: usize = 24;
@@ -50,18 +50,14 @@ impl List {
         let curves = if self.wide {
             curves(&mut view, &rows)?
         } else {
-            HashMap::new()
+            Curves::new()
         };
         print(&text(&rows, self.wide, &curves));
         Ok(0)
     }
 }
 
-fn text(
-    rows: &[ExperimentRow],
-    is_wide: bool,
-    curves: &HashMap<(String, String), Vec<f64>>,
-) -> String {
+fn text(rows: &[ExperimentRow], is_wide: bool, curves: &Curves) -> String {
     let mut heads = vec![
         "run",
         "status",
@@ -111,12 +107,17 @@ fn text(
                     (Some(cost), Some(currency)) => format!("{} {currency}", number(Some(cost))),
                     (cost, _) => number(cost),
                 },
-                curve.map_or_else(String::new, |curve| sparkline(curve, SPARK_CHARS)),
+                curve.map_or_else(String::new, line),
             ]);
         }
         table.row(cells);
     }
     table.text()
+}
+
+fn line(curve: &Curve) -> String {
+    let losses: Vec<f64> = curve.points.iter().map(|(_, loss)| *loss).collect();
+    sparkline(&losses, SPARK_CHARS)
 }
 
 /// The run's name, with its tenant where that is not the usual one.
@@ -134,29 +135,4 @@ pub(super) fn word(value: &impl serde::Serialize) -> String {
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_else(|| "–".to_owned())
-}
-
-/// The losses of runs over their closed windows, in the order of their clocks.
-fn curves(
-    view: &mut View,
-    rows: &[ExperimentRow],
-) -> Result<HashMap<(String, String), Vec<f64>>, Failure> {
-    let ids: Vec<String> = rows.iter().map(|row| literal(&row.run_id)).collect();
-    let batches = view.ask(&format!(
-        "SELECT tenant, run_id, loss_mean FROM windows
-         WHERE loss_mean IS NOT NULL AND run_id IN ({})
-         ORDER BY tenant, run_id, attempt, kind, size, \"end\"",
-        ids.join(", ")
-    ))?;
-    let mut found: HashMap<(String, String), Vec<f64>> = HashMap::new();
-    for row in super::super::sql::json(&batches)? {
-        let word = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        if let Some(loss) = row["loss_mean"].as_f64() {
-            found
-                .entry((word("tenant"), word("run_id")))
-                .or_default()
-                .push(loss);
-        }
-    }
-    Ok(found)
 }

@@ -1,6 +1,7 @@
 //! `cairn runs`: the experiment registry for people and scripts.
 
 pub mod cohorts;
+mod curve;
 mod diff;
 mod export;
 mod forecast;

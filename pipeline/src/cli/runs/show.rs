@@ -2,6 +2,7 @@
 
 use super::super::table::number;
 use super::super::{Failure, Global, Outcome, print, say};
+use super::curve::curves;
 use super::list::{name, word};
 use super::row;
 use super::view::{View, as_of, literal};
@@ -182,26 +183,15 @@ fn line(member: &str, path: &str, value: &Value) -> String {
 
 /// The loss over the run's closed windows.
 fn curve(view: &mut View, row: &ExperimentRow) -> Result<String, Failure> {
-    let batches = view.ask(&format!(
-        "SELECT \"end\" AS clock, kind, loss_mean FROM windows
-         WHERE tenant = {} AND run_id = {} AND loss_mean IS NOT NULL ORDER BY attempt, kind, size, \"end\"",
-        literal(&row.tenant),
-        literal(&row.run_id)
-    ))?;
-    let windows = super::super::sql::json(&batches)?;
-    let Some(kind) = windows.first().and_then(|window| window["kind"].as_str()) else {
+    let found = curves(view, std::slice::from_ref(row))?;
+    let Some(curve) = found.get(&(row.tenant.clone(), row.run_id.clone())) else {
         return Ok(String::new());
     };
-    let points: Vec<(f64, f64)> = windows
-        .iter()
-        .filter(|window| window["kind"] == kind)
-        .filter_map(|window| Some((window["clock"].as_f64()?, window["loss_mean"].as_f64()?)))
-        .collect();
     let series = Series {
-        points: &points,
+        points: &curve.points,
         marks: &[],
         title: "loss, mean of each window",
-        axes: (kind, "nats per token"),
+        axes: (&curve.kind, "nats per token"),
     };
     Ok(format!("\n{}", draw(&series, 72, 12)))
 }
