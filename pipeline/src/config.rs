@@ -468,6 +468,16 @@ impl Config {
                 ));
             }
         }
+        if !matches!(
+            self.registry.store.as_str(),
+            "delta" | "jsonl" | "postgres" | "off"
+        ) {
+            return Err(wrong(
+                "registry.store",
+                format!("{:?} is unknown", self.registry.store),
+                "set delta, jsonl, postgres or off",
+            ));
+        }
         if !matches!(self.log.group_protocol.as_str(), "classic" | "consumer") {
             return Err(wrong(
                 "log.group_protocol",

@@ -61,6 +61,7 @@ impl Ingest {
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             drop(signal_hook::flag::register(signal, stop.clone()));
         }
+        end_what_only_waits(stop.clone(), global.is_json());
         let rate = Rate::new();
         let said = |step: &Step<'_>| {
             rate.show(step);
@@ -89,6 +90,26 @@ impl Ingest {
             0
         })
     }
+}
+
+/// How long after a request to stop a source may still be read and committed.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether somebody has asked.
+const STOP_LOOK: Duration = Duration::from_millis(100);
+
+/// A read that waits for its writer (a terminal, a pipe) is not woken by a signal: then the process ends all the same. As after a kill, what
+/// was committed stays.
+fn end_what_only_waits(stop: Arc<AtomicBool>, is_json: bool) {
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(STOP_LOOK);
+        }
+        std::thread::sleep(STOP_PATIENCE);
+        let stopped = failure(IngestError::Stopped);
+        super::failed(&stopped, is_json);
+        std::process::exit(stopped.exit.into());
+    });
 }
 
 /// How fast it goes, and how long it takes: a line on standard error, drawn only on a terminal, and a total at the end.

@@ -29,6 +29,10 @@ impl Verdicts {
             .collect();
         if global.is_json() {
             verdicts.iter().map(shape).for_each(|verdict| say(&verdict));
+        } else if let (Some(run), true) = (&self.run, verdicts.is_empty()) {
+            print(&format!(
+                "no verdicts of {run}: its breaker is closed, or there is no such run (`cairn runs show {run}`)\n"
+            ));
         } else if verdicts.is_empty() {
             print("no verdicts: every run's breaker is closed\n");
         } else {

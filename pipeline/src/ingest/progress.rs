@@ -156,19 +156,11 @@ impl Known {
 
     /// What may cover a prefix of this source, by ascending number of bytes.
     pub(super) fn candidates(&self, identity: &Identity) -> Vec<&IngestProgress> {
-        let mut candidates: Vec<&IngestProgress> = match identity.path.as_str() {
-            // what standard input held before is only compared with what it holds now
-            "-" => self
-                .get(&identity.source_id())
-                .into_iter()
-                .filter(|found| identity.may_cover(found))
-                .collect(),
-            _ => self
-                .by_id
-                .values()
-                .filter(|found| found.path != "-" && identity.may_cover(found))
-                .collect(),
-        };
+        let mut candidates: Vec<&IngestProgress> = self
+            .by_id
+            .values()
+            .filter(|found| identity.may_cover(found))
+            .collect();
         candidates.sort_by_key(|progress| progress.byte);
         candidates
     }

@@ -6,7 +6,7 @@
 use super::format::{self, Format, Framing, HEAD_BYTES, Parser, Refusal, Setup};
 use super::progress::{HEAD_BYTES as PROGRESS_HEAD_BYTES, Identity, Known};
 use super::reading::{Begun, Reading, Wrong};
-use super::source::{Content, Found, Growing, Place, Spool, Storage, stem};
+use super::source::{Content, Found, Growing, Place, Rewind, Storage, stem};
 use super::units::{Next, NoUnits, Units};
 use super::writer::{Origin, Writer};
 use super::{IngestError, Options, SourceSummary, Step};
@@ -183,26 +183,16 @@ impl Ingest<'_> {
             .map_or(0, |state| state.partitions);
         let mut known = Known::read(writer.session(), &options.tenant, partitions)?;
 
-        // what standard input held before is compared first, and it can be read only once
-        let (raw, spool) = match raw {
-            Some(mut raw) if known.get(&source_id).is_some() => {
-                let (spool, broken) = Spool::fill(&mut raw).map_err(unreadable)?;
-                if let Some(error) = broken {
-                    return Err(unreadable(error));
-                }
-                (None, Some(spool))
-            }
-            raw => (raw, None),
-        };
-        let open = || match (&spool, self.growing) {
-            (Some(spool), _) => Ok(spool.reader()),
+        // standard input; everything else can be opened again
+        let stream = raw.map(Rewind::new);
+        let open = || match (&stream, self.growing) {
+            (Some(stream), _) => Ok(stream.reader()),
             (None, Some(growing)) => Ok(growing.snapshot()),
             (None, None) => self.place.open(&found.name),
         };
-        let raw = match (raw, self.growing) {
-            (Some(raw), _) => raw,
-            (None, Some(growing)) => growing.reader(),
-            (None, None) => open().map_err(unreadable)?,
+        let raw = match self.growing {
+            Some(growing) => growing.reader(),
+            None => open().map_err(unreadable)?,
         };
         let mut content = Content::new(raw).map_err(unreadable)?;
         let head = content.peek(HEAD_BYTES).map_err(unreadable)?;
@@ -238,7 +228,14 @@ impl Ingest<'_> {
             mapping: options.mapping.clone(),
             source: found.path().to_owned(),
         };
-        let candidates = known.candidates(&identity);
+        let mut candidates = known.candidates(&identity);
+        if stream.is_some() {
+            // who writes a stream slowly must not wait until as much has come as something else was long
+            let own = head_digest(&head);
+            candidates.retain(|other| {
+                other.byte.unsigned_abs() <= PROGRESS_HEAD_BYTES as u64 || other.head_sha256 == own
+            });
+        }
         let generations = identity.generations(&known);
         if let Some(growing) = self.growing {
             let parser = format.parser(&setup).map_err(refused)?;
@@ -269,6 +266,9 @@ impl Ingest<'_> {
             )
             .map_err(unreadable)?
         };
+        if let Some(stream) = &stream {
+            stream.let_go();
+        }
         let base = begun.base.get_or_insert_with(|| covered.clone()).clone();
 
         let mut parser = format.parser(&setup).map_err(refused)?;

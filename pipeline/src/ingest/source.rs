@@ -10,11 +10,13 @@ mod glob;
 mod growing;
 mod names;
 mod objects;
+mod rewind;
 mod spool;
 
 pub use content::{Broken, Content, LINE_BYTES_MAX, Line, Lines, Storage, is_wait};
 pub(crate) use growing::{FileId, Growing, Patience, Wait, id as file_id};
 pub(crate) use names::stem;
+pub(crate) use rewind::Rewind;
 pub use spool::Spool;
 
 use super::IngestError;

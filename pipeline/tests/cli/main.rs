@@ -20,6 +20,7 @@ mod replay;
 mod s3;
 mod shared_data;
 mod sizes;
+mod streams;
 
 use bench::{Bench, error};
 use std::io::Read as _;

@@ -49,30 +49,12 @@ impl Source {
             ));
         };
         let mut view = View::open(global, &AsOf::Now)?;
-        let (tenant, where_sql, lineage) = match super::super::runs::cohorts::find(&mut view, name)
-        {
-            Ok(cohort) => {
-                let lineage = format!(
-                    "{} version {}: {}",
-                    cohort.name, cohort.version, cohort.where_sql
-                );
-                (cohort.tenant, cohort.where_sql, lineage)
-            }
-            // those of the configuration have no versions, and belong to every tenant
-            Err(unknown) => {
-                let rules = global.load()?.refit.rules.cohorts;
-                let rule = rules
-                    .into_iter()
-                    .find(|rule| rule.name == *name)
-                    .ok_or(unknown)?;
-                let lineage = format!("{name}, of the configuration: {}", rule.condition);
-                (
-                    cairn_topics::DEFAULT_TENANT.to_owned(),
-                    rule.condition,
-                    lineage,
-                )
-            }
+        let cohort = super::super::runs::cohorts::find(&mut view, name)?;
+        let lineage = match cohort.version {
+            0 => format!("{name}, of the configuration: {}", cohort.where_sql),
+            version => format!("{} version {version}: {}", cohort.name, cohort.where_sql),
         };
+        let (tenant, where_sql) = (cohort.tenant, cohort.where_sql);
         let rows = view.ask(&format!(
             "SELECT * FROM rows WHERE status = 'finished' AND tenant = {} AND ({where_sql}) ORDER BY run_id",
             literal(&tenant)

@@ -136,7 +136,7 @@ impl Show {
 }
 
 fn list(global: &Global, view: &mut View) -> Outcome {
-    let cohorts = all(view)?;
+    let cohorts = known(view)?;
     if global.is_json() {
         cohorts
             .iter()
@@ -173,9 +173,25 @@ fn all(view: &mut View) -> Result<Vec<Cohort>, Failure> {
     Ok(found)
 }
 
-/// A cohort by its name, or by tenant and name.
+/// Those, and behind them the configuration's, which every tenant has and which have no versions (0).
+fn known(view: &mut View) -> Result<Vec<Cohort>, Failure> {
+    let mut cohorts = all(view)?;
+    let rules = view.config.refit.rules.cohorts.iter();
+    cohorts.extend(rules.map(|rule| Cohort {
+        tenant: cairn_topics::DEFAULT_TENANT.to_owned(),
+        name: rule.name.clone(),
+        where_sql: rule.condition.clone(),
+        description: Some("of the configuration".to_owned()),
+        created_by: None,
+        created_time_ms: None,
+        version: 0,
+    }));
+    Ok(cohorts)
+}
+
+/// A cohort by its name, or by tenant and name; the registry's own before the configuration's.
 pub(in crate::cli) fn find(view: &mut View, name: &str) -> Result<Cohort, Failure> {
-    let cohorts = all(view)?;
+    let cohorts = known(view)?;
     let nearest = cohorts
         .iter()
         .min_by_key(|cohort| strsim::damerau_levenshtein(&cohort.name, name))

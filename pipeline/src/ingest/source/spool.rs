@@ -1,4 +1,4 @@
-//! What can be read only once, kept to be read again: standard input, and the members of archives.
+//! What can be read only once, kept to be read again: the members of archives, and what is read from anywhere in it.
 
 use super::{Found, Place};
 use crate::ingest::IngestError;
@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Bytes kept in memory; what is longer goes to a temporary file, so that memory stays flat.
-const MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024;
+pub(super) const MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Content that can be opened any number of times.
 #[derive(Clone, Debug)]
@@ -169,9 +169,9 @@ impl Place for Spool {
 }
 
 /// A file with a position of its own.
-struct At {
-    file: Arc<File>,
-    offset: u64,
+pub(super) struct At {
+    pub(super) file: Arc<File>,
+    pub(super) offset: u64,
 }
 
 impl Read for At {
