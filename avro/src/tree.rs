@@ -28,6 +28,12 @@ pub enum Tree {
     Object(Vec<(String, Tree)>),
 }
 
+/// Members that an object is expected to have: those of a row of metrics.
+const MEMBERS: usize = 8;
+
+/// Up to so many members a key is looked for among them; beyond, in a set of them.
+const LOOKED_THROUGH_MAX: usize = 32;
+
 /// Says in an error that a key came twice; [`parse`] turns it into [`Flaw::Duplicate`].
 const DUPLICATE: &str = "duplicate key ";
 
@@ -146,10 +152,18 @@ impl<'de> Visitor<'de> for Grow {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
-        let mut members: Vec<(String, Tree)> = Vec::new();
+        let mut members: Vec<(String, Tree)> = Vec::with_capacity(MEMBERS);
         let mut seen = BTreeSet::new();
         while let Some(key) = access.next_key::<String>()? {
-            if !seen.insert(key.clone()) {
+            let is_twice = if members.len() < LOOKED_THROUGH_MAX {
+                members.iter().any(|(other, _)| *other == key)
+            } else {
+                if seen.is_empty() {
+                    seen.extend(members.iter().map(|(other, _)| other.clone()));
+                }
+                !seen.insert(key.clone())
+            };
+            if is_twice {
                 return Err(A::Error::custom(format_args!("{DUPLICATE}{key}")));
             }
             members.push((key, access.next_value()?));
@@ -197,6 +211,18 @@ mod tests {
                 matches!(parse(bad.as_bytes()), Err(Flaw::Syntax(_))),
                 "{bad}"
             );
+        }
+        // few members are looked through, many are kept in a set
+        for count in [2, LOOKED_THROUGH_MAX, LOOKED_THROUGH_MAX + 1, 100] {
+            let members: Vec<String> = (0..count).map(|at| format!("\"k{at}\":1")).collect();
+            let (text, last) = (members.join(","), count - 1);
+            assert!(parse(format!("{{{text}}}").as_bytes()).is_ok());
+            for again in [0, last] {
+                assert_eq!(
+                    parse(format!("{{{text},\"k{again}\":2}}").as_bytes()),
+                    Err(Flaw::Duplicate(format!("k{again}")))
+                );
+            }
         }
         let deep = "[".repeat(100_000);
         assert!(matches!(parse(deep.as_bytes()), Err(Flaw::Syntax(_))));

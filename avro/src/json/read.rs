@@ -1,7 +1,7 @@
 //! JSON to Avro bytes, by the schema alone.
 
 use super::{Class, Fault, near};
-use crate::shape::{Fields, Node};
+use crate::shape::{Field, Fields, Node};
 use crate::time;
 use crate::tree::Tree;
 use crate::wire::{put_bytes, put_long};
@@ -13,6 +13,9 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 pub(crate) fn datum(node: &Node, tree: &Tree, out: &mut Vec<u8>) -> Result<(), Fault> {
     value(node, tree, &Path::Root, out)
 }
+
+/// Fields of a record whose members are sorted out without a list on the heap.
+const FIELDS: usize = 64;
 
 /// The way to a value, made into text only when something is wrong there.
 enum Path<'a> {
@@ -108,16 +111,29 @@ fn record(
     path: &Path<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Fault> {
-    for (name, given) in members {
-        if !fields.fields.iter().any(|field| field.name == *name) {
-            return Err(unknown(fields, name, given, path));
+    let mut few = [None; FIELDS];
+    let mut many;
+    let given = match few.get_mut(..fields.fields.len()) {
+        Some(given) => given,
+        None => {
+            many = vec![None; fields.fields.len()];
+            &mut many[..]
         }
+    };
+    // members mostly come in the schema's order: each is looked for from behind the one before
+    let mut next = 0;
+    for (name, tree) in members {
+        let (before, behind) = fields.fields.split_at(next);
+        let place = |part: &[Field]| part.iter().position(|field| field.name == *name);
+        let at = match place(behind) {
+            Some(at) => next + at,
+            None => place(before).ok_or_else(|| unknown(fields, name, tree, path))?,
+        };
+        given[at] = Some(tree);
+        next = at + 1;
     }
-    for field in &fields.fields {
-        let given = members
-            .iter()
-            .find_map(|(name, tree)| (*name == field.name).then_some(tree));
-        match (given, &field.default) {
+    for (field, given) in fields.fields.iter().zip(given) {
+        match (*given, &field.default) {
             (Some(tree), _) => value(&field.node, tree, &Path::Member(path, &field.name), out)?,
             (None, Some(default)) => out.extend_from_slice(default),
             (None, None) => {

@@ -97,6 +97,14 @@ pub(crate) fn consumer(config: &ClientConfig) -> Result<BaseConsumer<Events>, Fa
         .map_err(|error| faults::of_call("making a Kafka consumer", &error))
 }
 
+/// A patience rounded up to whole milliseconds: rdkafka cuts what is left of one down to them, and spends the rest asking again and again
+/// without a wait.
+pub(crate) fn whole_ms(patience: Duration) -> Duration {
+    Duration::from_millis(
+        u64::try_from(patience.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+    )
+}
+
 /// Partitions with offsets, as librdkafka wants them.
 pub(crate) fn list<'a>(
     parts: impl IntoIterator<Item = (&'a TopicPartition, Offset)>,

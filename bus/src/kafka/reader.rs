@@ -102,7 +102,7 @@ impl Reader for KafkaReader {
         while records.len() < max.max(1) {
             let left = deadline.saturating_duration_since(Instant::now());
             let wait = if records.is_empty() {
-                left
+                ends::whole_ms(left)
             } else {
                 Duration::ZERO
             };

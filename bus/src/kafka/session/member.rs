@@ -221,7 +221,7 @@ impl Member {
         let mut lane: Option<(&TopicPartition, &mut i64)> = None;
         loop {
             let wait = if chunk.is_empty() {
-                deadline.saturating_duration_since(Instant::now())
+                ends::whole_ms(deadline.saturating_duration_since(Instant::now()))
             } else {
                 Duration::ZERO
             };
