@@ -61,7 +61,10 @@ impl Ingest {
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             drop(signal_hook::flag::register(signal, stop.clone()));
         }
-        end_what_only_waits(stop.clone(), global.is_json());
+        // who follows looks at the flag while it waits, and may commit for as long as that takes
+        if !self.follow {
+            end_what_only_waits(stop.clone(), global.is_json());
+        }
         let rate = Rate::new();
         let said = |step: &Step<'_>| {
             rate.show(step);

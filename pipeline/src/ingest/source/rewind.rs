@@ -39,7 +39,7 @@ impl Rewind {
         })
     }
 
-    /// Nothing more is kept: from here on one reader alone goes on, and nothing waits in memory or on disk.
+    /// Nothing more is kept: from here on one reader alone goes on. What was kept stays for it, and grows no more.
     pub(crate) fn let_go(&self) {
         self.0.borrow_mut().keeps = false;
     }
