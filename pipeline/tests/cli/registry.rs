@@ -149,6 +149,32 @@ fn people_read_a_screen() {
     }
 }
 
+/// The configuration's cohorts are known wherever a cohort may be named, and a store that does not exist is refused before any work.
+#[test]
+fn what_the_configuration_says_holds_for_every_command() {
+    let bench = filled(&[]);
+    let config = bench.file(
+        "cairn.yaml",
+        "refit:\n  rules:\n    cohorts:\n      - {name: big, where: parameters_total > 1e7}\n",
+    );
+    let with = ["--config", config.as_str()];
+    let (exit, said) = bench.json(&[&["runs", "list", "--cohort", "big"], &with[..]].concat());
+    assert_eq!((exit, said.len()), (0, 2), "{said:?}");
+    let (exit, said) = bench.json(&[&["runs", "cohort", "list"], &with[..]].concat());
+    assert!(
+        exit == 0
+            && said
+                .iter()
+                .any(|one| one["name"] == "big" && one["version"] == 0),
+        "{said:?}"
+    );
+    let (exit, said) = bench.json(&["run", "--drain", "--setting", "registry.store=sqlite"]);
+    assert_eq!(exit, 2, "{said:?}");
+    let output = bench.run(&["verdicts", "--run", "nosuch"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("no such run"), "{text}");
+}
+
 /// Windows by steps and windows by time are two views of one loss: a picture shows one of them.
 #[test]
 fn a_loss_that_falls_is_drawn_falling() {
