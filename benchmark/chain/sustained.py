@@ -129,6 +129,7 @@ def main():
         took = time.monotonic() - begun
         spent.append((took, stage.cpu_s(place.process.pid), stage.cpu_s(place.broker_pid)))
         cpu, broker_cpu = spent[-1][1] - spent[0][1], spent[-1][2] - spent[0][2]
+        state = {name.split('"')[1]: round(held / 2**20, 1) for name, held in place.metrics().items() if name.startswith("cairn_state_bytes{")}
         # from the warm-up on, the wait for the last rows included
         warm = [(after - before) / (spent[-1][0] - spent[-2][0]) for before, after in zip(spent[-2][1:], spent[-1][1:])]
         seconds = told["seconds"]
@@ -139,7 +140,7 @@ def main():
             "cores": round(cpu / took, 2), "cores_warm": round(warm[0], 2), "broker_cores_warm": round(warm[1], 2), "probes": told["sent"], "seen": len(seconds) + len(told["cold"]),
             "cold": len(told["cold"]), "cold_max_ms": round(max(told["cold"], default=0) * 1000),
             **{name: round(stage.quantile(seconds, q) * 1000) for name, q in (("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999), ("max_ms", 1.0))},
-            "memory_mib": memory[::minute], "memory_peak_mib": round(stage.memory_mib(place.process.pid)[1]),
+            "memory_mib": memory[::minute], "memory_peak_mib": round(stage.memory_mib(place.process.pid)[1]), "state_mib": state,
             "load_average": round(max(load_average), 1),
         }))
     finally:

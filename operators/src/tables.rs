@@ -174,11 +174,15 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
 
     /// Adds the batch's changes to `changes`, in key order.
     pub fn changes(&self, changes: &mut Vec<Change>) {
+        let mut scratch = Vec::new();
         for (key, changed) in &self.overlay {
             if changed.value.is_none() && !self.base.contains_key(key) {
                 continue;
             }
-            let value = changed.value.as_ref().map(encode);
+            let value = changed
+                .value
+                .as_ref()
+                .map(|value| encode(value, &mut scratch).to_vec());
             if let Some(encoded) = &value {
                 changed.bytes.set((key.len() + encoded.len()) as u64);
             }
@@ -192,10 +196,11 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
 
     /// Makes the batch's changes the state.
     pub fn merge(&mut self) {
+        let mut scratch = Vec::new();
         for (key, changed) in std::mem::take(&mut self.overlay) {
             let fresh = changed.value.map(|value| {
                 let bytes = match changed.bytes.get() {
-                    0 => (key.len() + encode(&value).len()) as u64,
+                    0 => (key.len() + encode(&value, &mut scratch).len()) as u64,
                     known => known,
                 };
                 Kept { value, bytes }
@@ -246,9 +251,12 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
     }
 }
 
-fn encode<V: Serialize>(value: &V) -> Vec<u8> {
+/// A value's bytes, in a buffer that the next one takes again: values grow to some KiB, and a buffer of their own would grow with each.
+fn encode<'a, V: Serialize>(value: &V, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    scratch.clear();
     // Writing to memory cannot fail, and every table's value is plain data.
-    rmp_serde::to_vec_named(value).expect("plain data always encodes")
+    rmp_serde::encode::write_named(scratch, value).expect("plain data always encodes");
+    scratch
 }
 
 #[cfg(test)]

@@ -35,8 +35,8 @@ fn a_run_that_never_says_that_it_ends_is_given_up_after_its_silence() {
         given_up_ms + RunsRules::default().forget_after_end_ms,
         Input::Tick,
     );
-    // 250 ids of 48 bytes, and the breaker.
-    assert!(bench.core.bytes() + 12_000 < before, "{before}");
+    // 250 ids: 16 bytes each, four segments of 40, an index of 512 slots of 5; and the breaker.
+    assert!(bench.core.bytes() + 6_700 < before, "{before}");
     assert_eq!(bench.row().status, RunStatus::Stalled);
     bench.send(step(0, 250, 3.0));
     assert_eq!(bench.row().status, RunStatus::Running);
