@@ -2,7 +2,8 @@
 //!
 //! The overlay *is* the changelog write: it is merged when the batch is committed and dropped when it is aborted, so
 //! that an abort costs nothing (DESIGN §3.3). Values are MessagePack with named fields, so that a later binary reads
-//! what an earlier one wrote.
+//! what an earlier one wrote. A value lies in a box of its own: rows and what is followed of a run take kilobytes, which a node of
+//! the tree would hold eleven times, half of them empty, and move about with each insertion.
 
 use crate::operator::Change;
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,20 +13,20 @@ use std::collections::BTreeMap;
 /// A committed value and the bytes it takes in the changelog.
 #[derive(Clone, Debug)]
 struct Kept<V> {
-    value: V,
+    value: Box<V>,
     bytes: u64,
 }
 
 /// A value of the batch, none where it is removed; and its bytes, once it was written to the changelog.
 #[derive(Clone, Debug)]
 struct Changed<V> {
-    value: Option<V>,
+    value: Option<Box<V>>,
     /// 0: not known, encode to know.
     bytes: Cell<u64>,
 }
 
-impl<V> From<Option<V>> for Changed<V> {
-    fn from(value: Option<V>) -> Self {
+impl<V> From<Option<Box<V>>> for Changed<V> {
+    fn from(value: Option<Box<V>>) -> Self {
         Self {
             value,
             bytes: Cell::new(0),
@@ -64,8 +65,8 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&V> {
         match self.overlay.get(key) {
-            Some(changed) => changed.value.as_ref(),
-            None => self.base.get(key).map(|kept| &kept.value),
+            Some(changed) => changed.value.as_deref(),
+            None => self.base.get(key).map(|kept| &*kept.value),
         }
     }
 
@@ -77,7 +78,7 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
         }
         let changed = self.overlay.get_mut(key).expect("just inserted");
         changed.bytes.set(0);
-        changed.value.get_or_insert_with(default)
+        changed.value.get_or_insert_with(|| Box::new(default()))
     }
 
     /// Brings a committed value that the batch has not touched into another form that means the same: no change, and kept
@@ -94,13 +95,14 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
     pub fn changed_mut(&mut self) -> impl Iterator<Item = (&str, Option<&mut V>)> {
         self.overlay.iter_mut().map(|(key, changed)| {
             changed.bytes.set(0);
-            (key.as_str(), changed.value.as_mut())
+            (key.as_str(), changed.value.as_deref_mut())
         })
     }
 
     /// Sets a value.
     pub fn put(&mut self, key: &str, value: V) {
-        self.overlay.insert(key.to_owned(), Some(value).into());
+        self.overlay
+            .insert(key.to_owned(), Some(Box::new(value)).into());
     }
 
     /// Removes a key.
@@ -140,11 +142,11 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
                 if take_overlay {
                     let (key, changed) = overlay.next()?;
                     if let Some(value) = &changed.value {
-                        return Some((key.as_str(), value));
+                        return Some((key.as_str(), &**value));
                     }
                 } else {
                     let (key, kept) = base.next()?;
-                    return Some((key.as_str(), &kept.value));
+                    return Some((key.as_str(), &*kept.value));
                 }
             }
         })
@@ -182,7 +184,7 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
             let value = changed
                 .value
                 .as_ref()
-                .map(|value| encode(value, &mut scratch).to_vec());
+                .map(|value| encode(&**value, &mut scratch).to_vec());
             if let Some(encoded) = &value {
                 changed.bytes.set((key.len() + encoded.len()) as u64);
             }
@@ -200,7 +202,7 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
         for (key, changed) in std::mem::take(&mut self.overlay) {
             let fresh = changed.value.map(|value| {
                 let bytes = match changed.bytes.get() {
-                    0 => (key.len() + encode(&value, &mut scratch).len()) as u64,
+                    0 => (key.len() + encode(&*value, &mut scratch).len()) as u64,
                     known => known,
                 };
                 Kept { value, bytes }
@@ -225,7 +227,7 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
                 let value = rmp_serde::from_slice(bytes)
                     .map_err(|error| format!("table {}, key {key}: {error}", self.name))?;
                 Some(Kept {
-                    value,
+                    value: Box::new(value),
                     bytes: (key.len() + bytes.len()) as u64,
                 })
             }

@@ -11,7 +11,7 @@ use crate::chunk::Chunk;
 use crate::log::{Fault, Offsets, Record, TopicPartition};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
@@ -22,6 +22,13 @@ use std::time::{Duration, Instant};
 const PROBE: Duration = Duration::from_secs(2);
 /// How often the stable end is looked at while a transaction of somebody else is undecided.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How long one try to ask for ends waits: a leader that is gone never answers, and only the next try looks for another.
+const TRY: Duration = Duration::from_secs(5);
+/// Between two tries, for the new metadata.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+/// How long a partition may be unknown: a broker that has just started may not know it yet, and a topic that is missing is to be told soon.
+const UNKNOWN: Duration = Duration::from_secs(10);
+const DOING: &str = "asking for the ends of partitions";
 
 /// Two clients that only ask: ends of what is committed, and of everything.
 pub(crate) struct Ends {
@@ -59,32 +66,65 @@ impl Ends {
         self.ask(&self.committed, parts, Offset::Beginning)
     }
 
+    /// Asks the partitions' leaders; where those have just moved, again.
     fn ask(
         &self,
         client: &BaseConsumer<Events>,
         parts: &[TopicPartition],
         which: Offset,
     ) -> Result<Offsets, Fault> {
-        const DOING: &str = "asking for the ends of partitions";
         if parts.is_empty() {
             return Ok(Offsets::new());
         }
-        let wanted = list(parts.iter().map(|part| (part, which)))?;
+        let begun = Instant::now();
+        loop {
+            let left = self.timeout.saturating_sub(begun.elapsed());
+            let (code, fault) = match Self::try_once(client, parts, which, TRY.min(left)) {
+                Ok(offsets) => return Ok(offsets),
+                Err(error) => error,
+            };
+            let patience = match code {
+                Some(code) if faults::is_unknown(code) => UNKNOWN.min(self.timeout),
+                Some(code) if faults::is_moving(code) => self.timeout,
+                _ => return Err(fault),
+            };
+            if begun.elapsed() + BETWEEN_TRIES >= patience {
+                return Err(fault);
+            }
+            tracing::debug!(%fault, "asked again");
+            std::thread::sleep(BETWEEN_TRIES);
+            // what it knows of leaders is what was wrong; if nobody answers, the next try says so
+            let left = patience.saturating_sub(begun.elapsed());
+            drop(client.fetch_metadata(None, TRY.min(left)));
+        }
+    }
+
+    fn try_once(
+        client: &BaseConsumer<Events>,
+        parts: &[TopicPartition],
+        which: Offset,
+        patience: Duration,
+    ) -> Result<Offsets, (Option<RDKafkaErrorCode>, Fault)> {
+        let failed = |doing: &str, error: &KafkaError| {
+            (error.rdkafka_error_code(), faults::of_call(doing, error))
+        };
+        let none = |text: String| (None, Fault::Unreachable(format!("{DOING}: {text}")));
+        let wanted = list(parts.iter().map(|part| (part, which))).map_err(|fault| (None, fault))?;
         // librdkafka asks for "the first offset at this time", where -1 and -2 are the end and the start
         let found = client
-            .offsets_for_times(wanted, self.timeout)
-            .map_err(|error| faults::of_call(DOING, &error))?;
+            .offsets_for_times(wanted, patience)
+            .map_err(|error| failed(DOING, &error))?;
         let mut offsets = Offsets::new();
         for part in parts {
             let element = found
                 .find_partition(&part.topic, part.partition)
-                .ok_or_else(|| Fault::Unreachable(format!("{DOING}: no answer for {part}")))?;
+                .ok_or_else(|| none(format!("no answer for {part}")))?;
             element
                 .error()
-                .map_err(|error| faults::of_call(&format!("{DOING}, {part}"), &error))?;
+                .map_err(|error| failed(&format!("{DOING}, {part}"), &error))?;
             match element.offset() {
                 Offset::Offset(offset) => offsets.insert(part.clone(), offset),
-                other => return Err(Fault::Unreachable(format!("{DOING}: {other:?} for {part}"))),
+                other => return Err(none(format!("{other:?} for {part}"))),
             };
         }
         Ok(offsets)

@@ -53,6 +53,33 @@ pub(crate) fn is_config(code: Code) -> bool {
     )
 }
 
+/// The client asked the wrong broker, or nobody: newer metadata settle it.
+pub(crate) fn is_moving(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BrokerNotAvailable
+            | Code::BrokerTransportFailure
+            | Code::DestroyBroker
+            | Code::FencedLeaderEpoch
+            | Code::KafkaStorageError
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::OffsetNotAvailable
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::ReplicaNotAvailable
+            | Code::UnknownLeaderEpoch
+    ) || is_unknown(code)
+}
+
+/// There is no such topic, or a broker that has just started does not know it yet.
+pub(crate) fn is_unknown(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition
+    )
+}
+
 /// What a person can do about it, where the code says it.
 fn remedy(code: Code) -> &'static str {
     match code {

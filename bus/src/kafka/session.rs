@@ -216,7 +216,7 @@ impl Session for KafkaSession {
                 member.group
             )));
         };
-        self.transactions.commit(Some((&list, &group)))
+        self.transactions.commit(Some((list, group)))
     }
 
     fn abort(&mut self) -> Result<(), Fault> {

@@ -4,6 +4,10 @@
 //! copy may still be on its way, and under transaction protocol 1 it would end a *later* transaction of this producer. So a
 //! broken connection is noticed by librdkafka's own log, whatever the call says, and ends the producer: before the commit as
 //! [`Fault::Unknown`], after it (the commit is certain then) with the next call.
+//!
+//! `send_offsets_to_transaction` may never come back, whatever its time-out: when the group's coordinator has left the cluster,
+//! librdkafka waits for a broker it has forgotten (librdkafka issues 5456 and 5511, open in 2.16). So it has a thread of its own, which is
+//! left behind with the producer once the transaction is too old to be committed anyway.
 
 use super::events::Events;
 use super::faults::{self, Verdict};
@@ -14,6 +18,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 /// rdkafka's `flush`, which its `commit_transaction` begins with, sleeps in steps of 100 ms; so deliveries are waited for
@@ -27,7 +32,7 @@ const LAST_STEP: Duration = Duration::from_secs(1);
 const ABORT_STEP: Duration = Duration::from_millis(20);
 
 pub(crate) struct Transactions {
-    producer: BaseProducer<Events>,
+    producer: Arc<BaseProducer<Events>>,
     timeout: Duration,
     /// How long records may take to be delivered: what a transaction may last.
     delivery: Duration,
@@ -75,7 +80,7 @@ impl Transactions {
             });
         }
         Ok(Self {
-            producer,
+            producer: Arc::new(producer),
             timeout: settings.call_timeout(),
             delivery: Duration::from_millis(settings.transaction_timeout_ms.into()),
             opened: None,
@@ -168,7 +173,7 @@ impl Transactions {
     /// Records and offsets together, or neither.
     pub(crate) fn commit(
         &mut self,
-        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+        offsets: Option<(TopicPartitionList, ConsumerGroupMetadata)>,
     ) -> Result<(), Fault> {
         self.check()?;
         if self.opened.is_none() && offsets.is_none() {
@@ -200,11 +205,18 @@ impl Transactions {
             ))));
         }
         if let Some((offsets, group)) = offsets {
-            let sent = self
-                .producer
-                .send_offsets_to_transaction(offsets, group, left());
-            self.settle("sending offsets to the transaction", sent)?;
-            self.check_broken("sending offsets to the transaction")?;
+            const DOING: &str = "sending offsets to the transaction";
+            let patience = left().min(self.delivery).max(LAST_STEP);
+            let producer = self.producer.clone();
+            let call = move || producer.send_offsets_to_transaction(&offsets, &group, patience);
+            let Some(sent) = within(patience + LAST_STEP, call)? else {
+                return Err(self.give_up(Fault::Unknown(format!(
+                    "{DOING}: no answer within {} ms; is the group's coordinator gone?",
+                    patience.as_millis()
+                ))));
+            };
+            self.settle(DOING, sent)?;
+            self.check_broken(DOING)?;
         }
         let committed = self.producer.commit_transaction(left());
         self.settle("committing", committed)?;
@@ -335,5 +347,89 @@ impl Transactions {
         };
         self.over = Some(fault.clone());
         fault
+    }
+}
+
+/// What a call gave that may never come back; none once patience is over. Its thread is left behind then, with all that it holds.
+fn within<T: Send + 'static>(
+    patience: Duration,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<Option<T>, Fault> {
+    let (give, take) = mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("kafka call".into())
+        // nobody may be waiting any more
+        .spawn(move || drop(give.send(call())))
+        .map_err(|error| Fault::Unreachable(format!("beginning a thread: {error}")))?;
+    Ok(take.recv_timeout(patience).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::consumer::Consumer;
+    use rdkafka::mocking::{MockCluster, MockCoordinator};
+    use rdkafka::topic_partition_list::Offset;
+
+    /// librdkafka's own call was seen to wait for good here. Its mock cluster proves no promise; it stands still as asked.
+    #[test]
+    fn a_coordinator_that_is_gone_ends_the_commit_and_not_the_thread() {
+        let cluster = MockCluster::new(3).expect("a mock cluster");
+        for topic in ["in", "out"] {
+            cluster.create_topic(topic, 1, 1).expect("a topic");
+            cluster
+                .partition_leader(topic, 0, Some(1))
+                .expect("its leader");
+        }
+        let who = Membership {
+            operator: "copy".into(),
+            group: "cairn.copy".into(),
+            instance: "a".into(),
+            thread: 0,
+            topics: vec!["in".into()],
+        };
+        let settings = KafkaSettings {
+            call_timeout_ms: 3_000,
+            ..KafkaSettings::new(cluster.bootstrap_servers())
+        };
+        let id = settings.transactional_id(&who);
+        cluster
+            .coordinator(MockCoordinator::Transaction(id), 1)
+            .expect("1");
+        cluster
+            .coordinator(MockCoordinator::Group(who.group.clone()), 2)
+            .expect("2");
+        let member = crate::kafka::ends::consumer(&settings.member(&who)).expect("a consumer");
+        let offsets = || {
+            let group = member.group_metadata().expect("a group");
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset("in", 0, Offset::Offset(7))
+                .expect("an offset");
+            Some((list, group))
+        };
+        let out = Outgoing {
+            topic: "out".into(),
+            partition: 0,
+            key: None,
+            value: Some(b"one".to_vec()),
+            headers: Vec::new(),
+        };
+
+        let mut transactions = Transactions::begin(&settings, &who).expect("a producer");
+        transactions.send(&out).expect("a record");
+        transactions.commit(offsets()).expect("a commit");
+        // between two transactions, or the broken connection would say it
+        cluster.broker_down(2).expect("down");
+        std::thread::sleep(Duration::from_millis(500));
+        transactions.send(&out).expect("a record");
+        let begun = Instant::now();
+        let fault = transactions.commit(offsets()).expect_err("nobody to ask");
+        assert!(matches!(fault, Fault::Unknown(_)), "{fault}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert!(transactions.check().is_err(), "a new producer is needed");
     }
 }
