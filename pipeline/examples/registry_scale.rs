@@ -112,8 +112,8 @@ struct Writer {
 }
 
 impl Writer {
-    /// One commit of these runs; its seconds, encoding left out.
-    fn put(&mut self, runs: impl Iterator<Item = u64>) -> anyhow::Result<f64> {
+    /// One commit of these runs; its seconds and those of processors, encoding left out.
+    fn put(&mut self, runs: impl Iterator<Item = u64>) -> anyhow::Result<(f64, f64)> {
         let from = self.store.covered(self.table)?;
         let mut rows = Vec::new();
         for run in runs {
@@ -129,10 +129,22 @@ impl Writer {
             self.offset += 1;
         }
         let next = [(0, self.offset)].into();
-        let begun = Instant::now();
+        let (begun, cpu) = (Instant::now(), cpu_s());
         self.store.write(self.table, &Batch { rows, from, next })?;
-        Ok(begun.elapsed().as_secs_f64())
+        Ok((begun.elapsed().as_secs_f64(), cpu_s() - cpu))
     }
+}
+
+/// Seconds of processors that this process has had.
+fn cpu_s() -> f64 {
+    const TICKS_PER_S: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let rest = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS_PER_S
 }
 
 /// Memory of this process, now and at its peak (bytes).
@@ -179,17 +191,17 @@ fn main() -> anyhow::Result<()> {
         let mut load_s = 0.0;
         while loaded < size {
             let end = size.min(loaded + config.registry.commit_rows_max as u64);
-            load_s += writer.put(loaded..end)?;
+            load_s += writer.put(loaded..end)?.0;
             loaded = end;
         }
         // the newest runs, as a running service amends them; and any, as a backfill does
         let newest = (0..REPEATS)
             .map(|_| writer.put(size - UPSERT_ROWS as u64..size))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<(Vec<_>, Vec<_>), _>>()?;
         let stride = size / UPSERT_ROWS as u64;
         let spread = (0..3)
             .map(|at| writer.put((0..UPSERT_ROWS as u64).map(move |run| run * stride + at)))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<(Vec<_>, Vec<_>), _>>()?;
         let mut query_s = Vec::new();
         for _ in 0..REPEATS {
             let begun = Instant::now();
@@ -209,7 +221,8 @@ fn main() -> anyhow::Result<()> {
         println!(
             "{}",
             serde_json::json!({
-                "store": kind, "rows": size, "load_s": load_s, "upsert_newest_s": median(newest), "upsert_spread_s": median(spread),
+                "store": kind, "rows": size, "load_s": load_s, "upsert_newest_s": median(newest.0), "upsert_newest_cpu_s": median(newest.1),
+                "upsert_spread_s": median(spread.0), "upsert_spread_cpu_s": median(spread.1),
                 "query_s": median(query_s), "bytes": grown.bytes, "files": grown.files, "memory_bytes": now, "memory_peak_bytes": peak
             })
         );

@@ -491,6 +491,67 @@ fn delta_answers_for_earlier_states() {
     assert!(error.to_string().contains("no such state"), "{error}");
 }
 
+/// A sweep over large files leaves rows where they lie, but in the one that gives them up; files are correct for whoever reads
+/// them by their statistics, and earlier states are still there.
+#[test]
+fn large_files_are_patched() {
+    let ground = Delta(TempDir::new().expect("a directory"));
+    let mut store = ground.open();
+    assert_eq!(store.become_writer(), Ok(true));
+    let rows = table("rows");
+    let put = |store: &mut dyn Store, from: i64, runs: &[i64]| {
+        let written: Vec<Row> = runs
+            .iter()
+            .zip(from..)
+            .map(|(run, offset)| {
+                let value = experiment(&format!("run-{run:02}"), offset);
+                row_at(offset, &format!("default/run-{run:02}"), Some(&value))
+            })
+            .collect();
+        let next = from + written.len() as i64;
+        let covered = (from > 0).then_some(from);
+        store
+            .write(rows, &batch(covered, next, written))
+            .expect("written");
+        next
+    };
+    let runs: Vec<i64> = (0..64).collect();
+    let next = put(store.as_mut(), 0, &runs);
+    let before = seen(store.as_mut(), &AsOf::Now);
+    let sweep = [3, 20, 40];
+    put(store.as_mut(), next, &sweep);
+    let version = store.size(rows).expect("a size").version;
+    let mut after = before.clone();
+    for (run, tokens) in sweep.iter().zip(next..) {
+        after.insert(format!("run-{run:02}"), tokens);
+    }
+    assert_eq!(seen(store.as_mut(), &AsOf::Now), after);
+    let query = Query::new(store.as_mut(), &AsOf::Now, 1 << 28).expect("a session");
+    let found = query
+        .run(&format!(
+            "SELECT run_id FROM rows WHERE tokens >= {next} AND log_offset >= {next}"
+        ))
+        .expect("a query");
+    assert_eq!(found.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
+
+    let log = ground.0.path().join("rows/_delta_log");
+    let commit = log.join(format!("{:020}.json", version.expect("a version")));
+    let commit = std::fs::read_to_string(commit).expect("a commit");
+    let mut counts: Vec<u64> = commit
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .filter_map(|action| {
+            let stats = action["add"]["stats"].as_str()?.to_owned();
+            serde_json::from_str::<serde_json::Value>(&stats).ok()?["numRecords"].as_u64()
+        })
+        .collect();
+    counts.sort_unstable();
+    // the row that was given up, the file that gave it up, two patched ones; the fourth file is not touched
+    assert_eq!(counts, [1, 15, 16, 16]);
+    let earlier = AsOf::Version(version.expect("a version") - 1);
+    assert_eq!(seen(store.as_mut(), &earlier), before);
+}
+
 /// Of a journal that a crash cut anywhere, whole batches are left, and the next batch goes on from there.
 #[test]
 fn a_journal_that_was_cut_holds_whole_batches() {

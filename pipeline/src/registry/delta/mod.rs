@@ -5,11 +5,13 @@
 //! nowhere else: rows and offsets are one Delta commit. One writer; a second one meets a version that it did not expect.
 //!
 //! An upsert writes anew the files that hold a key of the batch, and no others ([`upsert`]); the writer knows which file holds
-//! which key ([`keys`]). Small files are taken along as a batch grows past them, so that there are never many.
+//! which key ([`keys`]). Small files are taken along as a batch grows past them, so that there are never many. Of large files
+//! only the columns are written anew that change ([`patch`]).
 
 mod bucket;
 mod file;
 mod keys;
+mod patch;
 mod upsert;
 
 use super::lock::Lock;

@@ -1,9 +1,11 @@
-//! One commit: the files that a batch touches are written anew with its rows, their old ones taken out, the offsets moved on.
+//! One commit: the files that a batch touches are written anew with its rows, or patched; their old ones are taken out, the
+//! offsets moved on.
 
 use super::super::conform::conform;
 use super::super::{Batch, Covered, Fault, Keeps, Table, columns};
 use super::file::StoredFile;
-use super::keys::{DataFile, Keys, hash};
+use super::keys::{DataFile, Keys, Plan, hash};
+use super::patch::{Patched, patched};
 use super::{DeltaRules, fault};
 use datafusion::arrow::array::{Array as _, BooleanArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
@@ -13,13 +15,17 @@ use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, MetadataExt as _, StructType, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::writer::{DeltaWriter as _, RecordBatchWriter};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZero;
+use std::sync::Arc;
+use uuid::Uuid;
 
 /// Rows read at once.
 const READ_ROWS: usize = 8_192;
@@ -44,15 +50,38 @@ pub(super) async fn upsert(
     } else {
         HashSet::new()
     };
-    let touched = keys.holders(replaced.iter().map(|key| hash(key)));
+    let (mut touched, mut loses) = (BTreeMap::new(), BTreeSet::new());
+    for row in batch.rows.iter().filter(|_| is_keyed) {
+        let Some(id) = keys.holder(&row.key) else {
+            continue;
+        };
+        *touched.entry(id).or_insert(0) += 1;
+        if row.framed.is_none() {
+            loses.insert(id);
+        }
+    }
     let fresh = columns::batch(table, &batch.rows)?;
-    let mut taken = touched.clone();
+    let mut plan = Plan::default();
     if fresh.num_rows() > 0 || !touched.is_empty() {
-        taken.extend(keys.absorbed(&touched, fresh.num_rows(), rules.file_rows_max));
+        plan = keys.plan(&touched, &loses, fresh.num_rows(), rules.file_rows_max);
     }
 
     let mut files = Files::new(delta, rules)?;
-    for id in &taken {
+    let fresh = conformed(&fresh, &files.schema)?;
+    let patches = patches(delta, keys, &plan.patched, &fresh, &files.properties).await?;
+    let patched: BTreeSet<u32> = patches.iter().map(|(id, _)| *id).collect();
+    // what cannot be patched is written anew
+    plan.parted.extend(plan.patched.difference(&patched));
+    for id in &plan.parted {
+        let Some(file) = keys.files.get(id) else {
+            continue;
+        };
+        for old in read(delta, file, None).await? {
+            files.put(without(&old, &replaced)?).await?;
+        }
+        files.close().await?;
+    }
+    for id in &plan.merged {
         let Some(file) = keys.files.get(id) else {
             continue;
         };
@@ -60,24 +89,34 @@ pub(super) async fn upsert(
             files.put(without(&old, &replaced)?).await?;
         }
     }
-    files.put(fresh).await?;
+    files
+        .put(held_by(&fresh, keys, |id| {
+            id.is_none_or(|id| !patched.contains(&id))
+        })?)
+        .await?;
     let added = files.finish().await?;
 
     let now_ms = chrono::Utc::now().timestamp_millis();
-    let mut actions: Vec<Action> = taken
-        .iter()
+    let rewritten: BTreeSet<u32> = plan.merged.union(&plan.parted).copied().collect();
+    let mut actions: Vec<Action> = rewritten
+        .union(&patched)
         .filter_map(|id| keys.files.get(id))
         .map(|file| Action::Remove(file.remove(now_ms)))
         .collect();
-    actions.extend(added.iter().map(|(add, _, _)| Action::Add(add.clone())));
-    let operation = if taken.is_empty() {
+    let has_removed = !actions.is_empty();
+    let adds = added.iter().map(|(add, _, _)| add);
+    actions.extend(
+        adds.chain(patches.iter().map(|(_, add)| add))
+            .map(|add| Action::Add(add.clone())),
+    );
+    let operation = if has_removed {
+        DeltaOperation::Update { predicate: None }
+    } else {
         DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: None,
             predicate: None,
         }
-    } else {
-        DeltaOperation::Update { predicate: None }
     };
     commit(
         delta,
@@ -87,14 +126,94 @@ pub(super) async fn upsert(
     )
     .await?;
 
-    keys.take_out(&taken, replaced.iter().map(|key| hash(key)));
+    keys.take_out(&rewritten, replaced.iter().map(|key| hash(key)));
     for (add, rows, hashes) in added {
         keys.add(
             DataFile::of(&add, rows),
             if is_keyed { &hashes } else { &[] },
         );
     }
+    for (id, add) in patches {
+        keys.renew(id, &add);
+    }
     Ok(())
+}
+
+/// The rows of a batch whose key lies in a file of which this is true; those of new keys lie in none.
+fn held_by(
+    fresh: &RecordBatch,
+    keys: &Keys,
+    is_wanted: impl Fn(Option<u32>) -> bool,
+) -> Result<RecordBatch, Fault> {
+    let wanted: BooleanArray = keys_in(fresh)?
+        .iter()
+        .map(|key| Some(is_wanted(keys.holder(key.unwrap_or_default()))))
+        .collect();
+    filter_record_batch(fresh, &wanted).map_err(broken)
+}
+
+/// Replaces rows in these files where they lie, as many files at a time as there are cores; the files that could be patched.
+async fn patches(
+    delta: &DeltaTable,
+    keys: &Keys,
+    files: &BTreeSet<u32>,
+    fresh: &RecordBatch,
+    properties: &WriterProperties,
+) -> Result<Vec<(u32, Add)>, Fault> {
+    let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let jobs = files
+        .iter()
+        .filter_map(|id| Some((*id, keys.files.get(id)?)))
+        .map(|(id, file)| Ok((id, file, held_by(fresh, keys, |holder| holder == Some(id))?)))
+        .collect::<Result<Vec<_>, Fault>>()?;
+    let done: Vec<Option<(u32, Add)>> = stream::iter(jobs)
+        .map(|(id, file, fresh)| async move {
+            let add = patch(delta.object_store(), file, fresh, properties.clone()).await?;
+            Ok::<_, Fault>(add.map(|add| (id, add)))
+        })
+        .buffered(at_once)
+        .try_collect()
+        .await?;
+    Ok(done.into_iter().flatten().collect())
+}
+
+/// Puts a file beside this one with these rows in place of those of the same keys, where that can be done.
+async fn patch(
+    store: Arc<dyn ObjectStore>,
+    file: &DataFile,
+    fresh: RecordBatch,
+    properties: WriterProperties,
+) -> Result<Option<Add>, Fault> {
+    let old = Path::from_url_path(&file.path).map_err(broken)?;
+    let bytes = store.get(&old).await.map_err(stored)?;
+    let bytes = bytes.bytes().await.map_err(stored)?;
+    let work = move || {
+        let stated = super::skipping(&fresh.schema());
+        patched(&bytes, &fresh, &properties, &stated)
+    };
+    let done = tokio::task::spawn_blocking(work).await.map_err(broken)?;
+    let Some(Patched { bytes, stats }) = done.map_err(broken)? else {
+        return Ok(None);
+    };
+    let path = format!("part-00000-{}-c000.zstd.parquet", Uuid::new_v4());
+    let size = i64::try_from(bytes.len()).map_err(broken)?;
+    store
+        .put(&Path::from(path.as_str()), bytes.into())
+        .await
+        .map_err(stored)?;
+    Ok(Some(Add {
+        path,
+        size,
+        modification_time: chrono::Utc::now().timestamp_millis(),
+        data_change: true,
+        stats: Some(stats),
+        partition_values: HashMap::new(),
+        tags: None,
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
+    }))
 }
 
 /// Gives a table the columns that it is to have. Files that lack one are read as null there; where a column's own type has
@@ -188,6 +307,7 @@ async fn commit(
 /// Files that are being written, none with more rows than it may have.
 struct Files {
     writer: RecordBatchWriter,
+    properties: WriterProperties,
     schema: SchemaRef,
     rows_max: usize,
     rows: usize,
@@ -203,11 +323,12 @@ impl Files {
             .build();
         let writer = RecordBatchWriter::for_table(delta)
             .map_err(fault)?
-            .with_writer_properties(properties);
+            .with_writer_properties(properties.clone());
         Ok(Self {
             // of the table: a later build may have made columns that this one does not know
             schema: writer.arrow_schema(),
             writer,
+            properties,
             rows_max: rules.file_rows_max.max(1),
             rows: 0,
             hashes: Vec::new(),
@@ -232,7 +353,11 @@ impl Files {
         Ok(())
     }
 
+    /// Ends the file that is being written, if one is.
     async fn close(&mut self) -> Result<(), Fault> {
+        if self.rows == 0 {
+            return Ok(());
+        }
         let adds = self.writer.flush().await.map_err(fault)?;
         let (rows, hashes) = (
             std::mem::take(&mut self.rows),
@@ -251,9 +376,7 @@ impl Files {
     }
 
     async fn finish(mut self) -> Result<Vec<(Add, usize, Vec<u64>)>, Fault> {
-        if self.rows > 0 {
-            self.close().await?;
-        }
+        self.close().await?;
         Ok(self.done)
     }
 }
@@ -338,6 +461,11 @@ async fn read(
         ]),
         _ => Ok(batches),
     }
+}
+
+/// What the caller does after an error of the object store's.
+fn stored(error: object_store::Error) -> Fault {
+    fault(error.into())
 }
 
 fn broken(error: impl std::fmt::Display) -> Fault {
