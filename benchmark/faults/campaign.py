@@ -221,8 +221,8 @@ IMPATIENT_CAIRN = {"CAIRN_LOG_PROPERTIES": json.dumps({"socket.timeout.ms": str(
 
 
 def cairn_kills(dice):
-    times = few(40, 2)
-    return on_cairn(few(200, 400), few(40_000, 12_000), lambda f, w, t, s: scenarios.kills(f, w, dice, times, t))
+    times = few(100, 2)
+    return on_cairn(few(200, 400), few(130_000, 12_000), lambda f, w, t, s: scenarios.kills(f, w, dice, times, t))
 
 
 def cairn_chaos(dice):
