@@ -1,8 +1,12 @@
-"""Writes benchmark/faults.md from the lines of results.jsonl: one row for each fault, the runs of a fault added up."""
+"""Writes benchmark/faults.md from the lines of results.jsonl: one row for each fault, the runs of a fault added up.
+
+What was not run keeps the row and the notes that it has in the file, so that a campaign may run some faults and leave the others' outcome.
+"""
 
 import json
 import pathlib
 import platform
+import re
 import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -16,6 +20,7 @@ WHAT = {
     "contender.survivors": "SIGKILL of one of two, which stays away: the survivor takes over",
     "contender.pauses": "SIGSTOP past the session, takeover, SIGCONT",
     "contender.brokers": "broker SIGKILLed and started again",
+    "contender.cluster": "one broker of three SIGKILLed and started again",
     "contender.wire": "transactional requests and answers cut or delayed beyond the client's time-out",
     "contender.late": "the same, delayed beyond the transaction's time-out (13 s), default time-outs",
     "contender.points": "SIGKILL at each of the 15 numbered points of the commit",
@@ -25,6 +30,7 @@ WHAT = {
     "cairn.survivors": "SIGKILL of one of two, which stays away: the survivor takes over",
     "cairn.pauses": "SIGSTOP past the session, takeover, SIGCONT",
     "cairn.brokers": "broker SIGKILLed and started again",
+    "cairn.cluster": "one broker of three SIGKILLed and started again",
     "cairn.wire": "transactional requests and answers cut or delayed beyond the client's time-out",
     "cairn.points": "SIGKILL at each of the 15 numbered points of the commit",
     "cairn.restores": "join, leave and SIGKILL in the middle of a restore",
@@ -32,6 +38,22 @@ WHAT = {
     "cairn.embedded_disk": "embedded log: its disk full, then room again",
     "cairn.deadletters": "ten thousand dead letters replayed after a fix, the replay SIGKILLed in its middle and started again",
 }
+
+
+TITLES = {"contender": "The contender (`benchmark/streaming/cairn`, release build)", "cairn": "`cairn run`"}
+
+
+def kept(text):
+    """What the file says of each fault: {name: (row, notes)}; a fault that was not run is not in it."""
+    found = {}
+    for subject, title in TITLES.items():
+        section = text.partition(f"## {title}\n")[2].partition("\n## ")[0].splitlines()
+        for name, what in WHAT.items():
+            row = next((line for line in section if line.startswith(f"| {what} |") and "**not run**" not in line), None)
+            if name.startswith(f"{subject}.") and row:
+                short = name.partition(".")[2]
+                found[name] = row, [line for line in section if re.match(rf"- \*{short}\*[:,]", line)]
+    return found
 
 
 def lines(work):
@@ -54,7 +76,7 @@ def added(runs):
         "seeds": ", ".join(dict.fromkeys(str(run["seed"]) for run in runs)),
         "verdict": verdicts.pop() if len(verdicts) == 1 else "; ".join(
             f"{verdict} ({sum(run['verdict'] == verdict for run in runs)} of {len(runs)} runs)" for verdict in sorted(verdicts)),
-        "runs": len(runs), "at": runs[-1]["at"][:10],
+        "runs": len(runs), "at": ", ".join(dict.fromkeys([runs[-1]["at"][:10], *(run["binary"] for run in runs if run.get("binary"))])),
     }
 
 
@@ -71,21 +93,25 @@ def write(work):
     for line in lines(work):
         if not line.get("quick"):
             runs.setdefault(line["fault"], []).append(line)
+    before = kept(TARGET.read_text()) if TARGET.exists() else {}
     head = (HERE / "head.md").read_text()
     out = [head.rstrip(), ""]
-    commit = version(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"])
     out.append(
-        f"Commit {commit}; Apache Kafka 4.3.1 (KRaft, one node, Java: {version(['java', '-version'])}); librdkafka 2.12.1 through rdkafka 0.39; "
+        f"Apache Kafka 4.3.1 (KRaft, one node; *cluster*: three; Java: {version(['java', '-version'])}); librdkafka 2.12.1 through rdkafka 0.39; "
         f"Python {platform.python_version()}; Linux {platform.release()}, {len(__import__('os').sched_getaffinity(0))} cores shared with compilers and "
         "other tests.\n"
     )
-    for subject, title in (("contender", "The contender (`benchmark/streaming/cairn`, release build)"), ("cairn", "`cairn run`")):
+    for subject, title in TITLES.items():
         out += [f"## {title}", "",
-                "| fault | injected | rows in | outputs compared | lost | doubled | wrong | recovery s, median · slowest | seeds (runs) | date | verdict |",
+                "| fault | injected | rows in | outputs compared | lost | doubled | wrong | recovery s, median · slowest | seeds (runs) | date, commit | verdict |",
                 "|---|---|---|---|---|---|---|---|---|---|---|"]
         notes = []
         for name, text in WHAT.items():
             if not name.startswith(subject + "."):
+                continue
+            if name not in runs and name in before:
+                out.append(before[name][0])
+                notes += before[name][1]
                 continue
             if name not in runs:
                 out.append(f"| {text} | – | | | | | | | | | **not run** |")
