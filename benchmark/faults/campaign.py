@@ -1,7 +1,7 @@
 """The fault campaign: every fault of the list on a real Kafka, judged by oracles, written down as a table.
 
     campaign.py --work DIR [--seed N] [--cairn BINARY] [--only NAME,NAME] [--quick]      run; adds to DIR/results.jsonl
-    campaign.py --work DIR --table                                                       write benchmark/faults.md from it
+    campaign.py --work DIR --table                                                       write its rows into benchmark/faults.md
 
 NAME is `contender.kills`, `cairn.wire` and so on; --list shows all. The contender (`benchmark/streaming/cairn`) and the loader must have
 been built with BENCH_WORK=DIR; --cairn names the binary of the pipeline. Exit: 0 all as promised, 1 not, 2 something could not be done.
@@ -27,6 +27,7 @@ def arguments():
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--cairn", type=pathlib.Path, default=None)
+    parser.add_argument("--binary", default="", help="what was built, for the table: a commit")
     parser.add_argument("--only", default="")
     parser.add_argument("--quick", action="store_true", help="a few of each")
     parser.add_argument("--list", action="store_true")
@@ -43,7 +44,7 @@ ARGUMENTS.work = ARGUMENTS.work.resolve()
 os.environ["BENCH_WORK"] = str(ARGUMENTS.work)
 os.environ.setdefault("BENCH_LOADER", str(ARGUMENTS.work / "target" / "release" / "bench-loader"))
 
-from kafka import Broker, Trouble, servers  # noqa: E402  (first: it puts tests/oracle on the path)
+from kafka import Broker, Cluster, Trouble, servers  # noqa: E402  (first: it puts tests/oracle on the path)
 import by_command  # noqa: E402
 import chaos  # noqa: E402
 import contender  # noqa: E402
@@ -74,20 +75,21 @@ def dataset(name, rows):
 
 
 class Stage:
-    """A broker and the proxy before it; a registry where one is asked for."""
+    """A broker or a cluster and the proxies before it; a registry where one is asked for."""
 
-    def __init__(self, place="stage"):
+    def __init__(self, place="stage", kafka=Broker):
         self.work = ARGUMENTS.work / place
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         self.registry_server = None
-        self.broker = Broker(self.work)
+        self.broker = kafka(self.work)
         try:
             self.broker.start()
         except BaseException:
             self.broker.stop()
             raise
-        self.tunnel = Proxy(self.broker.proxy_port, ("127.0.0.1", self.broker.behind))
+        self.tunnels = [Proxy(node.proxy_port, ("127.0.0.1", node.behind)) for node in self.broker.nodes]
+        self.tunnel = self.tunnels[0]
         # where the harness looks
         state = ARGUMENTS.work / "kafka" / "state.json"
         state.parent.mkdir(exist_ok=True)
@@ -99,15 +101,18 @@ class Stage:
 
     def watch(self):
         watch = Watch()
-        self.tunnel.watches = [watch]
+        for tunnel in self.tunnels:
+            tunnel.watches = [watch]
         return watch
 
     def check(self):
-        if self.tunnel.broken:
-            raise Trouble(f"the proxy: {self.tunnel.broken[:2]}")
+        for tunnel in self.tunnels:
+            if tunnel.broken:
+                raise Trouble(f"the proxy: {tunnel.broken[:2]}")
 
     def end(self):
-        self.tunnel.stop()
+        for tunnel in self.tunnels:
+            tunnel.stop()
         if self.registry_server is not None:
             self.registry_server.stop()
         self.broker.stop()
@@ -154,12 +159,13 @@ def on_contender(rate, tell, instances=(0, 1), extra="", data=("small", 1_000_00
         stage.end()
 
 
-def on_cairn(rate, records, tell, instances=(0, 1), settings=None):
+def on_cairn(rate, records, tell, instances=(0, 1), settings=None, kafka=Broker):
     """The same of `cairn run`, on a broker of its own (its topics have fixed names) and in a folder of its own, so that what one
     fault leaves behind is there after the next."""
     if ARGUMENTS.cairn is None:
         raise Trouble("--cairn BINARY is needed")
-    stage = Stage("stage-cairn")
+    stage = Stage("stage-cairn", kafka)
+    settings = {"CAIRN_LOG_REPLICATION_FACTOR": str(kafka.replication), **(settings or {})}
     try:
         flow = pipeline.Flow(ARGUMENTS.cairn, stage.broker, stage.registry(), ARGUMENTS.work / ARGUMENTS.fault, ARGUMENTS.seed, records, rate, settings)
         return told_and_found(flow, lambda f, w, t: tell(f, w, t, stage), instances, stage)
@@ -197,6 +203,10 @@ def contender_pauses(dice):
 
 def contender_brokers(dice):
     return on_contender(5_000, lambda f, w, t, s: scenarios.brokers(f, w, dice, 10, t, s.broker))
+
+
+def contender_cluster(dice):
+    return on_contender(3_000, lambda f, w, t, s: scenarios.cluster(f, w, dice, 10, t, s.broker), kafka=Cluster)
 
 
 def contender_wire(dice):
@@ -239,6 +249,10 @@ def cairn_pauses(dice):
 
 def cairn_brokers(dice):
     return on_cairn(200, 40_000, lambda f, w, t, s: scenarios.brokers(f, w, dice, 10, t, s.broker))
+
+
+def cairn_cluster(dice):
+    return on_cairn(few(80, 150), few(72_000, 20_000), lambda f, w, t, s: scenarios.cluster(f, w, dice, few(10, 2), t, s.broker), kafka=Cluster)
 
 
 def cairn_wire(dice):
@@ -286,7 +300,8 @@ def one(name):
     """Runs one fault; its line of results.jsonl."""
     begun = time.monotonic()
     ARGUMENTS.fault = name
-    line = {"fault": name, "seed": ARGUMENTS.seed, "at": time.strftime("%Y-%m-%dT%H:%M:%S"), "quick": ARGUMENTS.quick, "load": os.getloadavg()[0]}
+    line = {"fault": name, "seed": ARGUMENTS.seed, "at": time.strftime("%Y-%m-%dT%H:%M:%S"), "quick": ARGUMENTS.quick, "load": os.getloadavg()[0],
+            "binary": ARGUMENTS.binary}
     print(f"{name}, seed {ARGUMENTS.seed}", flush=True)
     try:
         told, found = RUNS[name](random.Random(f"{name}/{ARGUMENTS.seed}"))

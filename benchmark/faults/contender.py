@@ -50,9 +50,18 @@ class Flow:
         self.app = f"cairn-{time.strftime('%H%M%S')}"
         self.commit_ms, self.extra, self.settings = commit_ms, extra, settings or {}
         self.contender = self.sut.Contender("cairn", self.app, f"open.{self.app}", commit_ms)
-        self.bench.broker.create_topics(*self.contender.topics.values())
+        self.create_topics(*self.contender.topics.values())
         self.processes, self.exits, self.troubles = {}, [], []
         self.loader = None
+
+    def create_topics(self, *names):
+        """As the harness does, with as many replicas as this cluster wants."""
+        from confluent_kafka.admin import AdminClient, NewTopic
+
+        client = AdminClient({"bootstrap.servers": self.broker.direct})  # must outlive the futures
+        count = len(self.bench.broker.partitions("any"))
+        for future in client.create_topics([NewTopic(name, count, self.broker.replication) for name in names]).values():
+            future.result()
 
     def of(self, instance):
         """Says of a transactional id whether it is an instance's."""

@@ -11,6 +11,7 @@ import proxy
 from kafka import Trouble, wait_until
 
 PATIENCE_S = 300
+STANDS_STILL_S = 120  # after a broker's kill; whoever has not committed by then is taken for stuck
 AFTER_THE_LAST_S = 15  # so long may a commit take when nothing more is sent; then there may be none to come
 STEPS = (proxy.ADD_PARTITIONS, proxy.PRODUCE, proxy.ADD_OFFSETS, proxy.OFFSETS, proxy.END)
 PLACES = ("before", "answered", "heard")
@@ -143,6 +144,69 @@ def brokers(flow, watch, dice, times, told, broker):
             told.recovered(time.monotonic() - up)
     finally:
         told.notes.append("recovery counts from the moment when the broker answers again")
+
+
+def cluster(flow, watch, dice, times, told, brokers):
+    """SIGKILL of one broker of three, which is started again after up to three seconds; the next one when every replica is in step again.
+    Whoever was at work must be at work again: each transactional id commits a transaction that it began after the kill. Where one does not,
+    that is a finding, and all instances are killed and started again, as somebody would do who watches them."""
+    began, led, in_step = brokers.elections(), [], []
+    try:
+        for _ in range(times):
+            flowing(flow, watch, flow.ours)
+            node = dice.choice(brokers.nodes)
+            led.append(brokers.led_by(node))
+            time.sleep(dice.uniform(0.0, 1.0))
+            node.kill()
+            killed = time.monotonic()
+            names = watch.at_work(flow.ours, killed - 5.0)
+            told.injected += 1
+            time.sleep(dice.uniform(0.0, 3.0))
+            node.start()
+            stuck = all_commit_again(flow, watch, names, killed, told)
+            if stuck:
+                told.findings.append(f"kill {told.injected}: {', '.join(stuck)} stood still for {STANDS_STILL_S} s")
+                again = time.monotonic()
+                for instance in flow.running():
+                    flow.kill(instance)
+                    flow.start(instance)
+                stuck = all_commit_again(flow, watch, names, again, Told())
+                if stuck:
+                    raise Trouble(f"{', '.join(stuck)} stood still after a start, too")
+            wait_until("every replica", PATIENCE_S, lambda: flow.revive() or brokers.whole(), 0.2)
+            in_step.append(time.monotonic() - killed)
+    finally:
+        if led:
+            some = ("__transaction_state", "__consumer_offsets")
+            counts = [sum(each.values()) for each in led]
+            told.notes.append(
+                f"the killed one led {min(counts)} to {max(counts)} partitions, " + ", ".join(
+                    f"of `{name}` one or more in {sum(name in each for each in led)} of {len(led)} kills" for name in some))
+        if in_step:
+            told.notes.append(f"all replicas in step {sorted(in_step)[len(in_step) // 2]:.0f} s (median), {max(in_step):.0f} s (slowest) after the kill")
+        told.notes.append("recovery counts from the kill to the second commit of the last of those who had been at work")
+    told.notes.append(f"the controllers elected {brokers.elections() - began} times")
+
+
+def all_commit_again(flow, watch, names, since, told):
+    """Waits until each of these has committed twice after that moment, and tells how long it took; those that have not."""
+    fed_at = None
+
+    def look():
+        nonlocal fed_at
+        flow.revive()
+        if flow.fed():
+            fed_at = fed_at or time.monotonic()
+            if time.monotonic() - fed_at > AFTER_THE_LAST_S:
+                raise Over
+        return None not in [watch.second_commit(name, since) for name in names]
+
+    try:
+        wait_until("commits", STANDS_STILL_S, look)
+    except Trouble:
+        return sorted(name for name in names if watch.second_commit(name, since) is None)
+    told.recovered(max((watch.second_commit(name, since) for name in names), default=since) - since)
+    return []
 
 
 def wire_kinds():

@@ -91,6 +91,17 @@ class Watch:
                     times.append(_after([each for each in seen[-500:] if not anew or each[1:] in young], since))
         return min((moment for moment in times if moment is not None), default=None)
 
+    def at_work(self, whose, since):
+        """The transactional ids of these that have committed since."""
+        with self.lock:
+            return {name for name, seen in self.commits.items() if whose(name) and seen and seen[-1][0] > since}
+
+    def second_commit(self, name, since):
+        """When somebody's second commit after a moment was confirmed: of the first one, all but the end may have been done before."""
+        with self.lock:
+            times = [moment for moment, *_ in self.commits[name] if moment > since]
+        return times[1] if len(times) > 1 else None
+
     def new_producer(self, name, since):
         with self.lock:
             return _after(self.fresh.get(name, []), since)
