@@ -118,14 +118,14 @@ def pauses(flow, watch, dice, times, told):
             told.injected += 1
             told.recovered(flow.taken_over(before, PATIENCE_S) - frozen)
             time.sleep(max(0.0, frozen + flow.session_s + 1.0 - time.monotonic()))
-            watch.zombie(flow.of(instance))
+            watch.zombie(flow.of(instance), frozen)
             flow.signal(instance, signal.SIGCONT)
             time.sleep(3.0)  # for what it has still to say
             commits_again(flow, watch, flow.stateful(instance), frozen + 1.0, anew=False)
     finally:
         told.notes.append(f"a woken one tried {watch.zombie_tries} transactional requests")
-        if watch.zombie_commits:
-            told.findings.append(f"a zombie committed {len(watch.zombie_commits)} times")
+        told.notes += [f"a woken one ended a transaction that was still its own: {said}" for said in watch.zombie_ends]
+        told.findings += [f"a zombie committed: {said}" for said in watch.zombie_commits]
 
 
 def brokers(flow, watch, dice, times, told, broker):

@@ -20,8 +20,11 @@ class Watch:
         self.suspects = {}  # (transactional id, producer, epoch): time of an indefinite outcome
         self.ended = set()  # suspects whose transaction has ended
         self.went_on = []  # frames of a later transaction by a suspect
-        self.zombies = {}  # the same key: time since which it must not commit
-        self.zombie_commits, self.zombie_tries = [], 0
+        self.handed = {}  # the same key: when the offsets of its open transaction were handed over
+        self.zombies = {}  # the same key: (time since which it stood still, time since which it works again): it must not commit
+        # a transaction whose offsets were handed over before its owner stood still may be ended by it: the group's coordinator gave these
+        # partitions to nobody meanwhile (their offsets are not stable), and after the time-out it would have been aborted
+        self.zombie_commits, self.zombie_ends, self.zombie_tries = [], [], 0
 
     def __call__(self, what, frame):
         if frame.transactional is None:
@@ -47,6 +50,8 @@ class Watch:
         key = (frame.transactional, frame.producer, frame.epoch)
         if key in self.zombies and frame.api in (proxy.END, proxy.OFFSETS, proxy.ADD_OFFSETS, proxy.ADD_PARTITIONS):
             self.zombie_tries += 1
+        if frame.api == proxy.OFFSETS:
+            self.handed[key] = frame.at
         if key in self.ended and frame.api in (proxy.ADD_PARTITIONS, proxy.ADD_OFFSETS, proxy.OFFSETS):
             self.went_on.append(frame)
 
@@ -64,7 +69,15 @@ class Watch:
             if frame.commit:
                 self.commits[frame.transactional].append((now, frame.producer, frame.epoch))
                 if key in self.zombies:
-                    self.zombie_commits.append(frame)
+                    self._zombie_committed(key, now)
+            self.handed.pop(key, None)
+
+    def _zombie_committed(self, key, now):
+        stood, woke = self.zombies[key]
+        handed = self.handed.get(key)
+        offsets = f"handed over {handed - stood:+.3f} s from the stop" if handed else "none"
+        said = f"{key[0]}, {now - woke:.3f} s after it was woken ({woke - stood:.1f} s after the stop), its offsets {offsets}"
+        (self.zombie_ends if handed and handed < stood else self.zombie_commits).append(said)
 
     def suspect(self, frame):
         """From here on this producer may end the transaction it has, and begin no other."""
@@ -73,12 +86,12 @@ class Watch:
             self.suspects[key] = time.monotonic()
             return key
 
-    def zombie(self, whose):
-        """Whoever has such a transactional id now must not commit any more."""
+    def zombie(self, whose, stood):
+        """Whoever has such a transactional id now, and has stood still since, must not commit any more."""
         with self.lock:
             for name, seen in self.fresh.items():
                 if whose(name) and seen:
-                    self.zombies[(name, *seen[-1][1:])] = time.monotonic()
+                    self.zombies[(name, *seen[-1][1:])] = stood, time.monotonic()
 
     def first_commit(self, whose, since, anew):
         """When somebody with such a transactional id committed for the first time after a moment; `anew`: as a producer that began after
