@@ -135,7 +135,7 @@ def told_and_found(flow, tell, instances, stage):
         except scenarios.Over:
             told.notes.append(f"the data were over after {told.injected} injections")
         found = flow.finish()
-        flow.keep = bool(found["lost"] or found["doubled"] or found["wrong"] or told.findings or found["troubles"])
+        flow.keep = bool(found["lost"] or found["doubled"] or found["wrong"] or told.findings or found["troubles"] or flow.exits)
     except (Trouble, subprocess.TimeoutExpired):
         flow.keep = True
         raise
@@ -143,15 +143,16 @@ def told_and_found(flow, tell, instances, stage):
         flow.end()
     stage.check()
     told.findings += found.pop("troubles")
-    if flow.exits:
-        told.notes.append("ended by itself and was started again: " + ", ".join(f"{i} with {s}" for i, s in flow.exits))
+    for instance, status, said in flow.exits:
+        # 2 says that a person has to change something: a supervisor may leave it at that
+        (told.findings if status == 2 else told.notes).append(f"{instance} ended by itself with {status} and was started again: {said}")
     return told, found
 
 
-def on_contender(rate, tell, instances=(0, 1), extra="", data=("small", 1_000_000), settings=None):
+def on_contender(rate, tell, instances=(0, 1), extra="", data=("small", 1_000_000), settings=None, kafka=Broker):
     """One flow of the contender, a scenario on it, and the verdict."""
     dataset(*data)
-    stage = Stage()
+    stage = Stage(kafka=kafka)
     try:
         flow = contender.Flow(stage.broker, ARGUMENTS.work, data[0], rate, extra=extra, settings=settings)
         return told_and_found(flow, lambda f, w, t: tell(f, w, t, stage), instances, stage)

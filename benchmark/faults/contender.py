@@ -119,7 +119,7 @@ class Flow:
         """Starts again whoever ended by itself, and notes it; what a supervisor would do."""
         for instance, process in list(self.processes.items()):
             if (status := process.poll()) is not None:
-                self.exits.append((instance, status))
+                self.exits.append((instance, status, f"see {instance}.log"))
                 self.start(instance)
 
     def feed(self):

@@ -101,8 +101,13 @@ class Flow:
     def revive(self):
         for instance, process in list(self.processes.items()):
             if (status := process.poll()) is not None:
-                self.exits.append((NAMES[instance], status))
+                self.exits.append((NAMES[instance], status, self.last_words(instance)))
                 self.start(instance)
+
+    def last_words(self, instance):
+        """What it said last, librdkafka left out."""
+        said = [line for line in self.log(instance).read_text().splitlines() if '"target":"librdkafka"' not in line]
+        return said[-1][-500:] if said else "nothing"
 
     def feed(self):
         path = chaos.write_workload(self.entries, self.work)
