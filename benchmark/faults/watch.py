@@ -22,8 +22,9 @@ class Watch:
         self.went_on = []  # frames of a later transaction by a suspect
         self.handed = {}  # the same key: when the offsets of its open transaction were handed over
         self.zombies = {}  # the same key: (time since which it stood still, time since which it works again): it must not commit
-        # a transaction whose offsets were handed over before its owner stood still may be ended by it: the group's coordinator gave these
-        # partitions to nobody meanwhile (their offsets are not stable), and after the time-out it would have been aborted
+        # A transaction whose offsets were handed over before its owner was woken (then it was before the stop: who stands still says nothing,
+        # only the proxy may have been late to read it) may be ended by it: nobody has gone on with these partitions meanwhile, as their
+        # offsets are not stable, and after the time-out it would have been aborted.
         self.zombie_commits, self.zombie_ends, self.zombie_tries = [], [], 0
 
     def __call__(self, what, frame):
@@ -77,7 +78,7 @@ class Watch:
         handed = self.handed.get(key)
         offsets = f"handed over {handed - stood:+.3f} s from the stop" if handed else "none"
         said = f"{key[0]}, {now - woke:.3f} s after it was woken ({woke - stood:.1f} s after the stop), its offsets {offsets}"
-        (self.zombie_ends if handed and handed < stood else self.zombie_commits).append(said)
+        (self.zombie_ends if handed and handed < woke else self.zombie_commits).append(said)
 
     def suspect(self, frame):
         """From here on this producer may end the transaction it has, and begin no other."""
