@@ -163,6 +163,11 @@ class KafkaTopics:
 
     def read(self, topic, deadline_s=120):
         """Every committed record, partitions one after the other, in offset order."""
+        for record in self.raw(topic, deadline_s):
+            yield record._replace(value=self._decode(topic, record.value))
+
+    def raw(self, topic, deadline_s=120):
+        """The same, the values as bytes."""
         from confluent_kafka import Consumer, KafkaError, TopicPartition, TIMESTAMP_NOT_AVAILABLE
 
         consumer = Consumer({
@@ -194,7 +199,7 @@ class KafkaTopics:
         found.sort(key=lambda row: row[:2])
         for partition, offset, time_ms, key, headers, value in found:
             key = key.decode() if key is not None else None
-            yield Record(topic, partition, offset, time_ms, key, headers, self._decode(topic, value))
+            yield Record(topic, partition, offset, time_ms, key, headers, value)
 
     def _decode(self, topic, value):
         if value is None:
