@@ -253,7 +253,7 @@ def cairn_brokers(dice):
 
 
 def cairn_cluster(dice):
-    return on_cairn(few(80, 150), few(72_000, 20_000), lambda f, w, t, s: scenarios.cluster(f, w, dice, few(10, 2), t, s.broker), kafka=Cluster)
+    return on_cairn(few(80, 150), few(60_000, 20_000), lambda f, w, t, s: scenarios.cluster(f, w, dice, few(10, 2), t, s.broker), kafka=Cluster)
 
 
 def cairn_wire(dice):
