@@ -157,7 +157,8 @@ class Cluster:
         its session is over or it registers anew, the cluster does not know that it is gone."""
         topics = self.topics()
         return topics is not None and all(
-            place.leader > 0 and len(place.isrs) == len(place.replicas) == self.replication for topic in topics.values() for place in topic.partitions.values())
+            place.leader > 0 and len(place.isrs) == len(place.replicas) == self.replication
+            for topic in topics.values() for place in topic.partitions.values())
 
     def led_by(self, node):
         """How many partitions a broker leads, by topic."""

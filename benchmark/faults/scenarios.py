@@ -183,7 +183,8 @@ def cluster(flow, watch, dice, times, told, brokers):
                 f"the killed one led {min(counts)} to {max(counts)} partitions, " + ", ".join(
                     f"of `{name}` one or more in {sum(name in each for each in led)} of {len(led)} kills" for name in some))
         if in_step:
-            told.notes.append(f"all replicas in step {sorted(in_step)[len(in_step) // 2]:.0f} s (median), {max(in_step):.0f} s (slowest) after the kill")
+            middle = sorted(in_step)[len(in_step) // 2]
+            told.notes.append(f"all replicas in step {middle:.0f} s (median), {max(in_step):.0f} s (slowest) after the kill")
         told.notes.append("recovery counts from the kill to the second commit of the last of those who had been at work")
     told.notes.append(f"the controllers elected {brokers.elections() - began} times")
 
