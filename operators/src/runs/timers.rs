@@ -39,11 +39,15 @@ impl Runs {
         })
     }
 
-    /// Brings the index up to date with what the tables say of a run.
+    /// Brings the index up to date with what the batch makes the tables say of a run.
     pub(super) fn place(&mut self, key: &str) {
         if !self.placed.contains(key) {
             self.placed.insert(key.to_owned());
         }
+        self.index(key);
+    }
+
+    fn index(&mut self, key: &str) {
         self.watch.place(
             key,
             self.followed.get(key).map(|run| &run.clock),
@@ -53,9 +57,9 @@ impl Runs {
         );
     }
 
-    /// The same for a run whose tables changed behind the core's back: a timer of it may be overdue.
+    /// The same for a run whose tables changed behind the core's back, by no batch: a timer of it may be overdue.
     pub(super) fn place_anew(&mut self, key: &str) {
-        self.place(key);
+        self.index(key);
         if self
             .followed
             .get(key)

@@ -222,29 +222,24 @@ impl Decoder {
         serde_json::from_slice(record.value.as_deref().unwrap_or_default())
             .map_err(|error| never(record, "json", &error.to_string()))
     }
+}
 
-    /// One entry of a changelog, or of a snapshot of it, into a task's state.
-    ///
-    /// # Errors
-    /// What is wrong with the entry.
-    pub fn restore(
-        &self,
-        key: &[u8],
-        value: Option<&[u8]>,
-        state: &mut dyn Remember,
-    ) -> Result<(), String> {
-        let key = std::str::from_utf8(key).map_err(|error| format!("a key is no text: {error}"))?;
-        let (table, key) = key
-            .split_once('\0')
-            .ok_or_else(|| format!("the key {key:?} names no table"))?;
-        let Some(value) = value else {
-            return state.restore(table, key, None);
-        };
-        let frame = frame::split(value).map_err(|fault| format!("key {key}: {fault}"))?;
-        let change: cairn_avro::record::Change =
-            codec::decode(frame.body).map_err(|error| format!("key {key}: {error}"))?;
-        state.restore(table, key, Some(&change.value))
-    }
+/// One entry of a changelog, or of a snapshot of it, into a task's state.
+///
+/// # Errors
+/// What is wrong with the entry.
+pub fn restore(key: &[u8], value: Option<&[u8]>, state: &mut dyn Remember) -> Result<(), String> {
+    let key = std::str::from_utf8(key).map_err(|error| format!("a key is no text: {error}"))?;
+    let (table, key) = key
+        .split_once('\0')
+        .ok_or_else(|| format!("the key {key:?} names no table"))?;
+    let Some(value) = value else {
+        return state.restore(table, key, None);
+    };
+    let frame = frame::split(value).map_err(|fault| format!("key {key}: {fault}"))?;
+    let change: cairn_avro::record::Change =
+        codec::decode(frame.body).map_err(|error| format!("key {key}: {error}"))?;
+    state.restore(table, key, Some(&change.value))
 }
 
 /// Why there is no reader for a schema.

@@ -25,7 +25,7 @@ pub struct Applied {
 }
 
 /// One partition's core.
-pub trait Task {
+pub trait Task: Send {
     /// Applies one record.
     ///
     /// # Errors

@@ -42,8 +42,8 @@ impl Member {
             .map(|part| slot(&self.kind, part.partition))
             .filter(|partition| !self.tasks.contains_key(partition))
             .collect();
-        for &partition in &new {
-            let (task, restored) = self.restore(partition)?;
+        for (partition, opened) in self.open(&new) {
+            let (task, restored) = self.restore(partition, opened)?;
             self.tasks.insert(partition, task);
             self.resumed.insert(partition);
             tracing::info!(

@@ -4,9 +4,9 @@
 
 use super::text::{self, body};
 use super::{Found, compare, tables};
-use crate::simulation::stage::{Stage, fit_content, shared};
+use crate::simulation::stage::{Stage, fit_content};
 use cairn_avro::record::{Cohort, ExperimentRow, ScalingFit};
-use cairn_pipeline::runtime::decode::Decoder;
+use cairn_pipeline::runtime::decode;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn differs(stage: &Stage, found: &Found, is_compacted: bool) -> Result<(), String> {
@@ -89,7 +89,6 @@ pub(super) fn differs(stage: &Stage, found: &Found, is_compacted: bool) -> Resul
 
 /// What the next owner would restore waits for nothing.
 fn rest(stage: &Stage, found: &Found) -> Result<(), String> {
-    let decoder = Decoder::new(shared().registry.clone());
     let kind = stage.kind("refit");
     if let Some(changelog) = &kind.changelog {
         for partition in 0..found.partitions(changelog) {
@@ -97,7 +96,7 @@ fn rest(stage: &Stage, found: &Found) -> Result<(), String> {
             for record in found.of(changelog, partition) {
                 if let Some(state) = task.state() {
                     let key = record.key.as_deref().unwrap_or_default();
-                    decoder.restore(key, record.value.as_deref(), state)?;
+                    decode::restore(key, record.value.as_deref(), state)?;
                 }
             }
             if task.is_waiting() || task.due_ms().is_some() {
