@@ -324,7 +324,7 @@ mod tests {
             "log_append_time",
             "tokens",
             "loss_last",
-            "cohort",
+            "steps",
         ];
         patched(file, fresh, &properties(), &stated).expect("a file")
     }
@@ -389,7 +389,7 @@ mod tests {
                     "tokens": 7, "loss_last": 9.0 / 7.0
                 },
                 "nullCount": {
-                    "log_key": 0, "log_offset": 0, "log_append_time": 0, "tokens": 1, "loss_last": 0, "cohort": 3
+                    "log_key": 0, "log_offset": 0, "log_append_time": 0, "tokens": 1, "loss_last": 0, "steps": 3
                 }
             })
         );
