@@ -68,7 +68,7 @@ pub struct DeadLetter {
     /// W3C trace context of the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-    /// Append time of the original record (milliseconds since 1970, UTC).
+    /// Append time of the original record (milliseconds since 1970, UTC); 0 where it was on no log, as a line of a file.
     pub append_time_ms: i64,
 }
 
