@@ -142,6 +142,8 @@ def told_and_found(flow, tell, instances, stage):
     finally:
         flow.end()
     stage.check()
+    if repeated := found.pop("repeated", 0):
+        told.notes.append(f"the feeder's idempotent client wrote {repeated} records twice into the log: sent twice, as the program sees it")
     told.findings += found.pop("troubles")
     for instance, status, said in flow.exits:
         # 2 says that a person has to change something: a supervisor may leave it at that

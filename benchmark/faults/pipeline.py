@@ -175,6 +175,7 @@ class Flow:
             # a repeated request's answer does not say where the first copy lies
             sent[int(number)] = (int(partition), None if offset == "None" else int(offset), digest)
         self.locate(sent)
+        repeated = self.add_repeated(sent)
         events, self.letters = list(self.topics.read("runs.events")), list(self.topics.read("deadletter"))
         one = oracle_admit.compare(self.entries, sent, events, self.letters, True)
         two = oracle_runs.compare(self.topics, chaos.END_GRACE_MS, chaos.FORGET_AFTER_END_MS, drained=True)
@@ -188,7 +189,27 @@ class Flow:
             "dead": sum(entry["expect"] != "taken" for entry in self.entries),
         }
         found["opened"] = self.open_letters(sent)
+        if repeated:
+            found["repeated"] = repeated
         return found
+
+    def add_repeated(self, sent):
+        """What the feeder's idempotent client put into the log twice, as it was seen to when a broker died under it, was sent twice: the
+        log is what the program is given. How many these are."""
+        by_content = {(entry["topic"], sent[entry["n"]][2]): entry for entry in self.entries}
+        known = {(entry["topic"], *sent[entry["n"]][:2]) for entry in self.entries}
+        before = len(self.entries)
+        for topic in sorted({entry["topic"] for entry in self.entries}):
+            for record in self.topics.raw(topic):
+                if (topic, record.partition, record.offset) in known:
+                    continue
+                digest = hashlib.sha256(record.value).hexdigest()
+                if (topic, digest) not in by_content:
+                    raise Trouble(f"{topic}[{record.partition}] {record.offset}: nobody sent this")
+                copy = {**by_content[topic, digest], "n": len(self.entries)}
+                self.entries.append(copy)
+                sent[copy["n"]] = (record.partition, record.offset, digest)
+        return len(self.entries) - before
 
     def locate(self, sent):
         """Finds the places that no answer told, by content; of two copies it does not matter which is which."""
