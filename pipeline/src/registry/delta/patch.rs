@@ -80,11 +80,11 @@ pub(super) fn patched(
         properties,
     )?;
     let spliced = spliced(file, metadata, &renewed, &changed, properties)?;
-    Ok(spliced
+    spliced
         .map(|(bytes, metadata)| {
             stats(&metadata, schema, stated).map(|stats| Patched { bytes, stats })
         })
-        .transpose()?)
+        .transpose()
 }
 
 fn has_same_columns(one: &Schema, other: &Schema) -> bool {
