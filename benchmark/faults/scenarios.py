@@ -49,7 +49,8 @@ def missed(flow, what):
     return Over() if flow.fed() else Trouble(what)
 
 
-def commits_again(flow, watch, whose, since, anew=True, patience_s=PATIENCE_S):
+def while_fed(flow, found):
+    """Looks for something that comes only while data come: keeps instances alive, and gives up some time after the last record."""
     fed_at = None
 
     def look():
@@ -59,9 +60,14 @@ def commits_again(flow, watch, whose, since, anew=True, patience_s=PATIENCE_S):
             fed_at = fed_at or time.monotonic()
             if time.monotonic() - fed_at > AFTER_THE_LAST_S:
                 raise Over
-        return watch.first_commit(whose, since, anew)
+        return found()
 
+    return look
+
+
+def commits_again(flow, watch, whose, since, anew=True, patience_s=PATIENCE_S):
     try:
+        look = while_fed(flow, lambda: watch.first_commit(whose, since, anew))
         return wait_until("a commit", patience_s, look, 0.01) - since
     except Trouble as trouble:
         raise missed(flow, str(trouble)) from trouble
@@ -191,17 +197,7 @@ def cluster(flow, watch, dice, times, told, brokers):
 
 def all_commit_again(flow, watch, names, since, told):
     """Waits until each of these has committed twice after that moment, and tells how long it took; those that have not."""
-    fed_at = None
-
-    def look():
-        nonlocal fed_at
-        flow.revive()
-        if flow.fed():
-            fed_at = fed_at or time.monotonic()
-            if time.monotonic() - fed_at > AFTER_THE_LAST_S:
-                raise Over
-        return None not in [watch.second_commit(name, since) for name in names]
-
+    look = while_fed(flow, lambda: None not in [watch.second_commit(name, since) for name in names])
     try:
         wait_until("commits", STANDS_STILL_S, look)
     except Trouble:
