@@ -36,9 +36,6 @@ pub(crate) fn is_config(code: Code) -> bool {
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownTopic
-            | Code::UnknownPartition
             | Code::InvalidTopic
             | Code::MessageSizeTooLarge
             | Code::InvalidRecord
@@ -50,7 +47,7 @@ pub(crate) fn is_config(code: Code) -> bool {
             | Code::PolicyViolation
             | Code::UnsupportedVersion
             | Code::UnsupportedFeature
-    )
+    ) || is_unknown(code)
 }
 
 /// The client asked the wrong broker, or nobody: newer metadata settle it.
@@ -91,9 +88,7 @@ fn remedy(code: Code) -> &'static str {
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed => ". Check this user's ACLs",
-        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-            "; `cairn topics apply` creates the topics of the catalogue"
-        }
+        code if is_unknown(code) => "; `cairn topics apply` creates the topics of the catalogue",
         Code::MessageSizeTooLarge => ". Check the topic's max.message.bytes",
         Code::InvalidRecord => ". A compacted topic refuses records without a key",
         Code::InvalidReplicationFactor => {

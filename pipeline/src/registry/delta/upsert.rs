@@ -72,21 +72,15 @@ pub(super) async fn upsert(
     let patched: BTreeSet<u32> = patches.iter().map(|(id, _)| *id).collect();
     // what cannot be patched is written anew
     plan.parted.extend(plan.patched.difference(&patched));
-    for id in &plan.parted {
-        let Some(file) = keys.files.get(id) else {
-            continue;
-        };
-        for old in read(delta, file, None).await? {
-            files.put(without(&old, &replaced)?).await?;
-        }
-        files.close().await?;
-    }
-    for id in &plan.merged {
-        let Some(file) = keys.files.get(id) else {
-            continue;
-        };
-        for old in read(delta, file, None).await? {
-            files.put(without(&old, &replaced)?).await?;
+    // what gives rows up is a file for itself, the others and the batch go together
+    for (ids, is_apart) in [(&plan.parted, true), (&plan.merged, false)] {
+        for file in ids.iter().filter_map(|id| keys.files.get(id)) {
+            for old in read(delta, file, None).await? {
+                files.put(without(&old, &replaced)?).await?;
+            }
+            if is_apart {
+                files.close().await?;
+            }
         }
     }
     files
