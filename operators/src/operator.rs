@@ -328,7 +328,11 @@ pub trait Remember {
     fn discard(&mut self);
     /// Takes one entry of the changelog; the only other way in.
     fn restore(&mut self, table: &str, key: &str, value: Option<&[u8]>) -> Result<(), String>;
-    /// Bytes that the committed tables hold.
+    /// Why something that was restored could not be opened when it was asked for; the batch in which it was must not be committed.
+    fn unreadable(&self) -> Option<&str> {
+        None
+    }
+    /// Bytes that the committed tables hold, as the changelog has them.
     fn bytes(&self) -> u64;
 }
 

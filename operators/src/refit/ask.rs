@@ -6,7 +6,23 @@ use super::{PLAIN, Refit};
 use crate::operator::{Ask, Emit, Output, Place, Previous};
 use cairn_avro::hex;
 use cairn_avro::record::{ExperimentRow, FitVerdict, RunStatus};
+use crate::tables::Part;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+/// When a row was changed last.
+#[derive(Deserialize)]
+struct Age {
+    updated_append_time_ms: i64,
+}
+
+impl Part<ExperimentRow> for Age {
+    fn of(whole: &ExperimentRow) -> Self {
+        Self {
+            updated_append_time_ms: whole.updated_append_time_ms,
+        }
+    }
+}
 
 impl Refit {
     /// Asks for what has waited since then.
@@ -39,18 +55,7 @@ impl Refit {
                 })
             })
             .collect();
-        let prefix = format!("{tenant}/");
-        let mut rows: Vec<ExperimentRow> = self
-            .rows
-            .range_from(&prefix)
-            .take_while(|(key, _)| key.starts_with(&prefix))
-            .map(|(_, row)| row.clone())
-            .collect();
-        if rows.len() > self.rules.rows_max {
-            rows.sort_by_key(|row| std::cmp::Reverse(row.updated_append_time_ms));
-            rows.truncate(self.rules.rows_max);
-            rows.sort_by(|a, b| a.run_id.cmp(&b.run_id));
-        }
+        let rows = self.newest_rows(tenant);
         let digest = Sha256::digest(format!("{key}\n{sql}\n{cut:?}"));
         let ask_id = hex::text(&digest[..16]);
         let seed = u64::from_be_bytes(
@@ -83,6 +88,24 @@ impl Refit {
             },
         );
         emit.put(Output::Ask(ask));
+    }
+
+    /// The rows of a tenant, at most `rows_max`: the newest, by run.
+    fn newest_rows(&self, tenant: &str) -> Vec<ExperimentRow> {
+        let prefix = format!("{tenant}/");
+        let mut ages: Vec<(i64, &str)> = self
+            .rows
+            .parts_from::<Age>(&prefix)
+            .take_while(|(key, _)| key.starts_with(&prefix))
+            .map(|(key, row)| (row.updated_append_time_ms, key))
+            .collect();
+        if ages.len() > self.rules.rows_max {
+            ages.sort_by_key(|(updated_ms, _)| std::cmp::Reverse(*updated_ms));
+            ages.truncate(self.rules.rows_max);
+            ages.sort_by_key(|(_, key)| *key);
+        }
+        let rows = ages.into_iter();
+        rows.filter_map(|(_, key)| self.rows.copy(key)).collect()
     }
 
     /// The cohort and the window that a subject names.

@@ -24,6 +24,7 @@ pub use standing::{SEVERAL, Standing, StandingRules};
 pub use window::{Bounds, Instances, LawRule, Over, PLAIN, WindowRule, instance_sql, places_sql};
 
 use crate::operator::{At, Emit};
+use crate::runs::ROWS_OPEN_MAX;
 use crate::tables::Table;
 use ask::relevant;
 use cairn_avro::record::{Answer, Cohort, ExperimentRow};
@@ -87,7 +88,7 @@ impl Refit {
     pub fn new(rules: RefitRules) -> Self {
         Self {
             rules,
-            rows: Table::new("rows"),
+            rows: Table::packed("rows", ROWS_OPEN_MAX),
             cohorts: Table::new("cohorts"),
             dirty: Table::new("dirty"),
             pending: Table::new("pending"),

@@ -105,6 +105,10 @@ impl Remember for Refit {
         }
     }
 
+    fn unreadable(&self) -> Option<&str> {
+        self.rows.unreadable()
+    }
+
     fn bytes(&self) -> u64 {
         self.rows.bytes()
             + self.cohorts.bytes()

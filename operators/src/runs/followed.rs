@@ -3,12 +3,28 @@
 use super::open_rows::{self, OpenRows};
 use crate::breaker::follow::Followed;
 use crate::operator::Change;
-use crate::tables::Table;
+use crate::tables::{OPEN_ALL, Part, Table};
+use crate::time::RunClock;
 use crate::windows::segments;
+use serde::Deserialize;
 use std::collections::BTreeSet;
 
 /// Name of the table of entries in the changelog.
 pub(super) const TABLE: &str = "followed";
+
+/// The clock alone: what time asks of a run that nobody has touched since a restart.
+#[derive(Deserialize)]
+struct Clocked {
+    clock: RunClock,
+}
+
+impl Part<Followed> for Clocked {
+    fn of(whole: &Followed) -> Self {
+        Self {
+            clock: whole.clock.clone(),
+        }
+    }
+}
 
 /// The runs of one task.
 pub(super) struct FollowedRuns {
@@ -16,14 +32,18 @@ pub(super) struct FollowedRuns {
     open_rows: OpenRows,
     /// Rows that a window keeps.
     rows_max: usize,
+    /// The first segment that was none.
+    unreadable: Option<String>,
 }
 
 impl FollowedRuns {
     pub(super) fn new(rows_max: usize) -> Self {
         Self {
-            entries: Table::new(TABLE),
+            // packed again, an entry would lose the rows of its windows
+            entries: Table::packed(TABLE, OPEN_ALL),
             open_rows: OpenRows::default(),
             rows_max,
+            unreadable: None,
         }
     }
 
@@ -32,13 +52,26 @@ impl FollowedRuns {
         self.entries.get(key)
     }
 
-    /// The same with all its rows, to be changed; made where there is nothing.
+    /// The clock of a run.
+    pub(super) fn clock(&self, key: &str) -> Option<RunClock> {
+        self.entries.part::<Clocked>(key).map(|run| run.clock)
+    }
+
+    /// The clocks of all runs, in key order.
+    pub(super) fn clocks(&self) -> impl Iterator<Item = (&str, RunClock)> {
+        let runs = self.entries.parts_from::<Clocked>("");
+        runs.map(|(key, run)| (key, run.clock))
+    }
+
+    /// What is followed of a run, with all its rows, to be changed; made where there is nothing.
     pub(super) fn entry(&mut self, key: &str) -> &mut Followed {
         let (open_rows, rows_max) = (&mut self.open_rows, self.rows_max);
+        let unreadable = &mut self.unreadable;
         self.entries.amend(key, |run| {
-            for (number, segment) in open_rows.take_packed(key).into_iter().flatten() {
-                // its bytes were checked as they were restored
-                drop(segments::weave(&mut run.windows, number, &segment));
+            for (number, segment) in open_rows.take_packed(key) {
+                if let Err(why) = segments::weave(&mut run.windows, number, &segment) {
+                    unreadable.get_or_insert(open_rows::wrong(key, number, &why));
+                }
             }
             segments::settle(&mut run.windows, rows_max);
         });
@@ -51,10 +84,6 @@ impl FollowedRuns {
 
     pub(super) fn remove(&mut self, key: &str) {
         self.entries.remove(key);
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Followed)> {
-        self.entries.iter()
     }
 
     /// The batch's changes: the rows that it has brought are written, segments of which no window is open are deleted.
@@ -97,6 +126,13 @@ impl FollowedRuns {
         } else {
             self.entries.restore(key, value)
         }
+    }
+
+    /// Why something that was restored could not be opened.
+    pub(super) fn unreadable(&self) -> Option<&str> {
+        self.unreadable
+            .as_deref()
+            .or_else(|| self.entries.unreadable())
     }
 
     pub(super) fn bytes(&self) -> u64 {

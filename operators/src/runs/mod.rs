@@ -68,6 +68,9 @@ pub struct Runs {
     placed: BTreeSet<String>,
 }
 
+/// Most rows of a task that are open between batches: some 4 KB each, 16 MB; the others are as large as in the changelog.
+pub(crate) const ROWS_OPEN_MAX: usize = 4_096;
+
 /// The only key of the table `clock`.
 const WALL_MS: &str = "wall_ms";
 
@@ -84,7 +87,7 @@ impl Runs {
             derivation: Derivation::new(&rules.derivation),
             rules,
             seen: Seen::new(limits),
-            rows: Table::new("rows"),
+            rows: Table::packed("rows", ROWS_OPEN_MAX),
             followed: FollowedRuns::new(rows_max),
             endings: Table::new("endings"),
             forgotten: Table::new("forgotten"),
@@ -145,8 +148,8 @@ impl Runs {
     pub fn drain(&mut self, emit: &mut Emit) {
         let open: Vec<String> = self
             .followed
-            .iter()
-            .filter(|(_, run)| run.clock.end.is_some() && !run.clock.ended)
+            .clocks()
+            .filter(|(_, clock)| clock.end.is_some() && !clock.ended)
             .map(|(key, _)| key.to_owned())
             .collect();
         for key in open {

@@ -4,34 +4,45 @@
 //! is never touched again they are never unpacked.
 
 use crate::operator::Change;
-use crate::windows::segments;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the table in the changelog.
 pub const TABLE: &str = "window_rows";
 
-/// Segments by number.
-type Segments<T> = BTreeMap<u64, T>;
+/// What the changelog holds of a segment.
+#[derive(Debug)]
+struct Kept {
+    number: u64,
+    /// Bytes in the changelog, the key's among them.
+    bytes: u64,
+    /// Its rows, until they are with their windows.
+    packed: Option<Box<[u8]>>,
+}
 
 /// The segments of one task's runs.
 #[derive(Debug, Default)]
 pub(super) struct OpenRows {
-    /// Bytes of the committed segments.
-    sizes: BTreeMap<String, Segments<u64>>,
-    /// Restored segments whose rows are not with their windows yet.
-    packed: BTreeMap<String, Segments<Box<[u8]>>>,
+    /// Committed segments by run, in the order of their numbers.
+    kept: BTreeMap<String, Vec<Kept>>,
+    /// Those among them that are packed.
+    packed_n: usize,
     /// What the batch writes, or deletes.
-    batch: BTreeMap<String, Segments<Option<Vec<u8>>>>,
+    batch: BTreeMap<String, BTreeMap<u64, Option<Vec<u8>>>>,
     bytes: u64,
 }
 
 impl OpenRows {
-    /// The segments of a run whose rows are to be given to its windows; once.
-    pub(super) fn take_packed(&mut self, run: &str) -> Option<Segments<Box<[u8]>>> {
-        if self.packed.is_empty() {
-            return None;
+    /// The segments of a run whose rows are to be given to its windows, in the order of their numbers; once.
+    pub(super) fn take_packed(&mut self, run: &str) -> Vec<(u64, Box<[u8]>)> {
+        if self.packed_n == 0 {
+            return Vec::new();
         }
-        self.packed.remove(run)
+        let kept = self.kept.get_mut(run).into_iter().flatten();
+        let taken: Vec<_> = kept
+            .filter_map(|segment| Some((segment.number, segment.packed.take()?)))
+            .collect();
+        self.packed_n -= taken.len();
+        taken
     }
 
     pub(super) fn put(&mut self, run: &str, number: u64, segment: Vec<u8>) {
@@ -40,36 +51,22 @@ impl OpenRows {
 
     /// Deletes a run's segments that are not needed any more.
     pub(super) fn keep_only(&mut self, run: &str, needed: &BTreeSet<u64>) {
-        let is_known = |number: &u64| {
-            self.sizes
-                .get(run)
-                .is_some_and(|sizes| sizes.contains_key(number))
-        };
-        let written = self.batch.get(run).into_iter().flatten();
-        let useless: Vec<(u64, bool)> = written
-            .map(|(number, _)| *number)
-            .chain(
-                self.sizes
-                    .get(run)
-                    .into_iter()
-                    .flatten()
-                    .map(|(number, _)| *number),
-            )
-            .filter(|number| !needed.contains(number))
-            .map(|number| (number, is_known(&number)))
+        let kept: Vec<u64> = (self.kept.get(run).into_iter().flatten())
+            .map(|segment| segment.number)
             .collect();
-        for (number, is_known) in useless {
-            if is_known {
+        if let Some(batch) = self.batch.get_mut(run) {
+            batch.retain(|number, _| needed.contains(number) || kept.contains(number));
+        }
+        for number in kept {
+            if !needed.contains(&number) {
                 self.changed(run).insert(number, None);
-            } else {
-                self.changed(run).remove(&number);
             }
         }
     }
 
-    fn changed(&mut self, run: &str) -> &mut Segments<Option<Vec<u8>>> {
+    fn changed(&mut self, run: &str) -> &mut BTreeMap<u64, Option<Vec<u8>>> {
         if !self.batch.contains_key(run) {
-            self.batch.insert(run.to_owned(), Segments::new());
+            self.batch.insert(run.to_owned(), BTreeMap::new());
         }
         self.batch.get_mut(run).expect("just inserted")
     }
@@ -90,9 +87,12 @@ impl OpenRows {
     pub(super) fn merge(&mut self) {
         for (run, segments) in std::mem::take(&mut self.batch) {
             for (number, segment) in segments {
-                let bytes = segment.map(|segment| held_bytes(&run, number, &segment));
-                self.unpack(&run, number);
-                self.size(&run, number, bytes);
+                let kept = segment.map(|segment| Kept {
+                    number,
+                    bytes: held_bytes(&run, number, &segment),
+                    packed: None,
+                });
+                self.place(&run, number, kept);
             }
         }
     }
@@ -103,21 +103,14 @@ impl OpenRows {
 
     /// Takes one entry of the changelog.
     pub(super) fn restore(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), String> {
-        let wrong = || format!("table {TABLE}, key {key}: not a segment of rows");
-        let (run, number) = split(key).ok_or_else(wrong)?;
-        let Some(value) = value else {
-            self.size(run, number, None);
-            self.unpack(run, number);
-            return Ok(());
-        };
-        segments::check(value).map_err(|why| format!("table {TABLE}, key {key}: {why}"))?;
-        self.size(run, number, Some(held_bytes(run, number, value)));
-        if !self.packed.contains_key(run) {
-            self.packed.insert(run.to_owned(), Segments::new());
-        }
-        if let Some(segments) = self.packed.get_mut(run) {
-            segments.insert(number, value.into());
-        }
+        let (run, number) =
+            split(key).ok_or_else(|| format!("table {TABLE}, key {key}: no run and number"))?;
+        let kept = value.map(|segment| Kept {
+            number,
+            bytes: held_bytes(run, number, segment),
+            packed: Some(segment.into()),
+        });
+        self.place(run, number, kept);
         Ok(())
     }
 
@@ -125,37 +118,28 @@ impl OpenRows {
         self.bytes
     }
 
-    /// A segment is not as it was restored any more.
-    fn unpack(&mut self, run: &str, number: u64) {
-        if let Some(segments) = self.packed.get_mut(run) {
-            segments.remove(&number);
-            if segments.is_empty() {
-                self.packed.remove(run);
+    /// Puts a segment in the place of what was there under its number; none removes it.
+    fn place(&mut self, run: &str, number: u64, fresh: Option<Kept>) {
+        if !self.kept.contains_key(run) {
+            if fresh.is_none() {
+                return;
             }
+            self.kept.insert(run.to_owned(), Vec::new());
         }
-    }
-
-    fn size(&mut self, run: &str, number: u64, bytes: Option<u64>) {
-        let before = match bytes {
-            Some(bytes) => {
-                self.bytes += bytes;
-                if !self.sizes.contains_key(run) {
-                    self.sizes.insert(run.to_owned(), Segments::new());
-                }
-                self.sizes
-                    .get_mut(run)
-                    .and_then(|sizes| sizes.insert(number, bytes))
-            }
-            None => {
-                let sizes = self.sizes.get_mut(run);
-                let before = sizes.and_then(|sizes| sizes.remove(&number));
-                if self.sizes.get(run).is_some_and(BTreeMap::is_empty) {
-                    self.sizes.remove(run);
-                }
-                before
-            }
-        };
-        self.bytes -= before.unwrap_or(0);
+        let segments = self.kept.get_mut(run).expect("just inserted");
+        let place = segments.partition_point(|segment| segment.number < number);
+        if (segments.get(place)).is_some_and(|segment| segment.number == number) {
+            let before = segments.remove(place);
+            self.bytes -= before.bytes;
+            self.packed_n -= usize::from(before.packed.is_some());
+        }
+        if let Some(fresh) = fresh {
+            self.bytes += fresh.bytes;
+            self.packed_n += usize::from(fresh.packed.is_some());
+            segments.insert(place, fresh);
+        } else if segments.is_empty() {
+            self.kept.remove(run);
+        }
     }
 }
 
@@ -168,6 +152,11 @@ fn key(run: &str, number: u64) -> String {
 pub(super) fn split(key: &str) -> Option<(&str, u64)> {
     let (run, number) = key.rsplit_once('|')?;
     Some((run, number.parse().ok()?))
+}
+
+/// What is said of a segment whose bytes are none.
+pub(super) fn wrong(run: &str, number: u64, why: &str) -> String {
+    format!("table {TABLE}, key {}: {why}", key(run, number))
 }
 
 fn held_bytes(run: &str, number: u64, segment: &[u8]) -> u64 {

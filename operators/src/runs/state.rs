@@ -73,6 +73,10 @@ impl Remember for Runs {
         Ok(())
     }
 
+    fn unreadable(&self) -> Option<&str> {
+        self.followed.unreadable().or_else(|| self.rows.unreadable())
+    }
+
     fn bytes(&self) -> u64 {
         self.seen.bytes()
             + self.rows.bytes()

@@ -1,6 +1,6 @@
 //! What happens to a run because time passes: its end's grace is over, it has stalled, it is forgotten.
 
-use super::normalize::RowState;
+use super::normalize::{RowAge, RowState};
 use super::seen::Class;
 use super::watch::{is_stalled, is_under_way};
 use super::{Runs, wire};
@@ -34,8 +34,8 @@ impl Runs {
         let wall = AppendTimeMs(wall_ms);
         self.watch.health(wall, AppendTimeMs(self.wall_ms), |key| {
             self.followed
-                .get(key)
-                .is_some_and(|run| is_stalled(&run.clock, &self.rules.follow.time, wall))
+                .clock(key)
+                .is_some_and(|clock| is_stalled(&clock, &self.rules.follow.time, wall))
         })
     }
 
@@ -50,7 +50,7 @@ impl Runs {
     fn index(&mut self, key: &str) {
         self.watch.place(
             key,
-            self.followed.get(key).map(|run| &run.clock),
+            self.followed.clock(key).as_ref(),
             self.endings.get(key).copied(),
             &self.rules.follow.time,
             AppendTimeMs(self.wall_ms),
@@ -62,8 +62,8 @@ impl Runs {
         self.index(key);
         if self
             .followed
-            .get(key)
-            .is_some_and(|run| is_under_way(&run.clock))
+            .clock(key)
+            .is_some_and(|clock| is_under_way(&clock))
         {
             self.watch.look_at(key);
         }
@@ -71,7 +71,7 @@ impl Runs {
 
     /// Arms or disarms the timer that forgets an ended run.
     pub(super) fn note_end(&mut self, key: &str) {
-        let ended = self.followed.get(key).is_some_and(|run| run.clock.ended);
+        let ended = self.followed.clock(key).is_some_and(|clock| clock.ended);
         match (ended, self.endings.get(key).is_some()) {
             (true, false) => self.endings.put(
                 key,
@@ -95,12 +95,12 @@ impl Runs {
     /// Says that a run has stalled; ends one whose end is due or that is given up.
     pub(super) fn look(&mut self, at: &At<'_>, key: &str, now: AppendTimeMs, emit: &mut Emit) {
         let settings = &self.rules.follow.time;
-        let Some(clock) = self.followed.get(key).map(|run| &run.clock) else {
+        let Some(clock) = self.followed.clock(key) else {
             return;
         };
-        let is_over = time::is_over(clock, settings, now);
-        if is_stalled(clock, settings, now)
-            && !time::end_is_due(clock, settings, now)
+        let is_over = time::is_over(&clock, settings, now);
+        if is_stalled(&clock, settings, now)
+            && !time::end_is_due(&clock, settings, now)
             && self
                 .rows
                 .get(key)
@@ -154,7 +154,7 @@ impl Runs {
         let oldest = self.wall_ms.saturating_sub(retention_ms);
         let old: Vec<(String, RunStatus)> = self
             .rows
-            .iter()
+            .parts_from::<RowAge>("")
             .filter(|(_, state)| state.row.updated_append_time_ms < oldest)
             .map(|(key, state)| (key.to_owned(), state.row.status))
             .collect();

@@ -196,11 +196,3 @@ fn pack(rows: &[(Mask, Kept)]) -> Vec<u8> {
 fn unpack(bytes: &[u8]) -> Result<Vec<(Mask, Kept)>, String> {
     rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
 }
-
-/// Whether bytes are a segment.
-///
-/// # Errors
-/// Why they are none.
-pub fn check(bytes: &[u8]) -> Result<(), String> {
-    unpack(bytes).map(drop)
-}

@@ -1,5 +1,6 @@
 //! Records to inputs of cores: frames, schemas, JSON. What cannot be read becomes a reason, never a lost record.
 
+use super::encode::STATE_VERSION;
 use super::resolve::{Resolved, Resolver};
 use super::timepiece::Timepiece;
 use cairn_avro::codec;
@@ -239,6 +240,12 @@ pub fn restore(key: &[u8], value: Option<&[u8]>, state: &mut dyn Remember) -> Re
     let frame = frame::split(value).map_err(|fault| format!("key {key}: {fault}"))?;
     let change: cairn_avro::record::Change =
         codec::decode(frame.body).map_err(|error| format!("key {key}: {error}"))?;
+    if change.version > STATE_VERSION {
+        return Err(format!(
+            "key {key}: state of version {}, this release knows {STATE_VERSION}; run the release that wrote it",
+            change.version
+        ));
+    }
     state.restore(table, key, Some(&change.value))
 }
 
@@ -284,4 +291,32 @@ fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     std::str::from_utf8(value)
         .ok()
         .filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_operators::runs::{Runs, RunsRules};
+
+    /// A downgrade that would read what it does not know ends with a message, and takes nothing.
+    #[test]
+    fn state_of_a_later_version_is_refused() {
+        let restore_of = |version| {
+            let change = cairn_avro::record::Change {
+                table: "endings".to_owned(),
+                version,
+                value: vec![7],
+            };
+            let mut value = Vec::new();
+            codec::encode_framed(1, &change, &mut value).expect("plain data");
+            let mut runs = Runs::new(RunsRules::default());
+            let restored = restore(b"endings\0t/r", Some(&value), &mut runs);
+            (restored, runs.bytes())
+        };
+        assert_eq!(restore_of(STATE_VERSION), (Ok(()), 4));
+        let (refused, bytes) = restore_of(STATE_VERSION + 1);
+        let said = refused.expect_err("refused");
+        assert!(said.contains("run the release that wrote it"), "{said}");
+        assert_eq!(bytes, 0);
+    }
 }

@@ -1,6 +1,7 @@
 //! The experiment registry as outsiders use it: list, show, tag, cohort, diff, export, SQL.
 
 use super::bench::{Bench, error};
+use super::s3::python;
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -295,20 +296,7 @@ fn an_earlier_state_is_still_there() {
 /// The tables belong to nobody: polars, DuckDB and delta-rs read what Cairn wrote.
 #[test]
 fn other_engines_read_the_table() {
-    let python = "import deltalake, duckdb, duckdb_extension_delta, polars";
-    let has = |program: &str| {
-        Command::new(program)
-            .args(["-c", python])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    let Some(program) = ["python3", "python"]
-        .into_iter()
-        .find(|program| has(program))
-    else {
-        println!(
-            "skipped: no Python with deltalake, duckdb, duckdb-extension-delta and polars; see tests/requirements.txt"
-        );
+    let Some(program) = python("deltalake, duckdb, duckdb_extension_delta, polars") else {
         return;
     };
     let bench = filled(&[]);

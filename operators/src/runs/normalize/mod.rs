@@ -18,6 +18,7 @@ pub use sketch::{RELATIVE_ERROR, merged};
 
 use super::wire;
 use crate::operator::At;
+use crate::tables::Part;
 use cairn_avro::record::{
     BreakerState, ExperimentRow, OffsetSpan, Payload, RunEvent, RunStatus, Verdict,
 };
@@ -80,6 +81,29 @@ pub struct RowState {
     #[serde(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     training_spans: Option<BTreeMap<i32, (i64, i64)>>,
+}
+
+/// How old a row is, and what it says of its run.
+#[derive(Deserialize)]
+pub(super) struct RowAge {
+    pub(super) row: AgeOfRow,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AgeOfRow {
+    pub(super) updated_append_time_ms: i64,
+    pub(super) status: RunStatus,
+}
+
+impl Part<RowState> for RowAge {
+    fn of(whole: &RowState) -> Self {
+        Self {
+            row: AgeOfRow {
+                updated_append_time_ms: whole.row.updated_append_time_ms,
+                status: whole.row.status,
+            },
+        }
+    }
 }
 
 /// Attempts that measures are of, each where it was measured.

@@ -85,6 +85,7 @@ impl Bench {
         self.duplicates += emit.duplicates;
         self.outputs
             .extend(emit.take().into_iter().map(|emitted| emitted.output));
+        assert_eq!(self.core.unreadable(), None);
         self.changelog.extend(self.core.changes());
         self.core.merge();
         self

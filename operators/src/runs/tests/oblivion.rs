@@ -120,5 +120,5 @@ fn a_refused_first_row_leaves_nothing() {
         ..TrainingTelemetry::default()
     }));
     assert!(matches!(bench.outputs[..], [Output::Dead(_)]));
-    assert_eq!(bench.core.followed.iter().count(), 0);
+    assert_eq!(bench.core.followed.clocks().count(), 0);
 }

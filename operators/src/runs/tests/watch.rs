@@ -99,8 +99,8 @@ fn due_ms(core: &Runs) -> Option<i64> {
     let now = AppendTimeMs(core.wall_ms);
     let timers = core
         .followed
-        .iter()
-        .filter_map(|(_, run)| time::next_timer(&run.clock, &core.rules.follow.time, now))
+        .clocks()
+        .filter_map(|(_, clock)| time::next_timer(&clock, &core.rules.follow.time, now))
         .map(|at| at.0);
     timers.chain(core.endings.iter().map(|(_, at)| *at)).min()
 }
@@ -108,14 +108,14 @@ fn due_ms(core: &Runs) -> Option<i64> {
 /// What `Runs::health` says, by a walk.
 fn health(core: &Runs, wall_ms: i64) -> Health {
     let mut health = Health::default();
-    for (_, run) in core.followed.iter() {
-        if run.clock.ended || run.clock.attempt.is_none() {
+    for (_, clock) in core.followed.clocks() {
+        if clock.ended || clock.attempt.is_none() {
             continue;
         }
-        let silent_ms = wall_ms - run.clock.append_time_ms.0;
+        let silent_ms = wall_ms - clock.append_time_ms.0;
         health.silence_ms_max = health.silence_ms_max.max(silent_ms);
         let settings = &core.rules.follow.time;
-        let activity = time::activity(&run.clock, settings, AppendTimeMs(wall_ms));
+        let activity = time::activity(&clock, settings, AppendTimeMs(wall_ms));
         health.stalled += usize::from(activity == Activity::Stalled);
     }
     health
@@ -125,7 +125,7 @@ fn health(core: &Runs, wall_ms: i64) -> Health {
 fn apply_walking(core: &mut Runs, at: &At<'_>, input: Input, emit: &mut Emit) {
     let all: Vec<String> = core
         .followed
-        .iter()
+        .clocks()
         .map(|(key, _)| key.to_owned())
         .collect();
     for key in &all {

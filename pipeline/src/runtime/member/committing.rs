@@ -177,6 +177,9 @@ impl Member {
         };
         for (partition, task) in &mut self.tasks {
             if let Some(state) = task.state() {
+                if let Some(why) = state.unreadable() {
+                    return Err(Fault::Config(format!("{changelog}[{partition}]: {why}")));
+                }
                 for change in state.changes() {
                     let record = self.encoder.change(changelog, *partition, change)?;
                     if let Some(copy) = self.copies.get_mut(partition) {

@@ -21,6 +21,8 @@ pub(super) type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), String>
 pub(super) const FORMAT: u32 = 1;
 /// No block is larger: a damaged length must not make a reader ask for all memory.
 const BLOCK_BYTES_MAX: u32 = 1 << 30;
+/// Memory taken for a block before it is known that the file holds as much.
+const RESERVED_BYTES_MAX: u32 = 16 << 20;
 const TOMBSTONE: u32 = u32::MAX;
 
 /// First block of a segment.
@@ -116,7 +118,7 @@ pub(super) fn read(from: &mut impl Read) -> Result<Option<Block>, Broken> {
     if length == 0 || length > BLOCK_BYTES_MAX {
         return Err(Broken::Damaged(format!("a block of {length} bytes")));
     }
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(length.min(RESERVED_BYTES_MAX) as usize);
     from.take(u64::from(length))
         .read_to_end(&mut body)
         .map_err(Broken::Io)?;

@@ -1,0 +1,144 @@
+//! A committed value: open, or packed as the changelog has it until somebody asks for it.
+//!
+//! A struct of eighty members takes several times its bytes in the changelog, and minutes of a processor for a million of them.
+//! Most runs are not touched for long; of those, the bytes are enough.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::cell::{Cell, OnceCell};
+
+/// Some members of a value, under the names that they have there: what can be looked at without opening the rest.
+pub trait Part<V>: DeserializeOwned {
+    /// The same of an open value.
+    fn of(whole: &V) -> Self;
+}
+
+/// A committed value and the bytes that it takes in the changelog.
+pub(super) struct Stored<V> {
+    open: OnceCell<Box<V>>,
+    /// Empty once it is open: no value packs into nothing.
+    packed: Cell<Box<[u8]>>,
+    /// Somebody has asked for it once more since it was opened, or since this was asked last.
+    is_used: Cell<bool>,
+    bytes: u64,
+}
+
+impl<V: Clone + DeserializeOwned> Stored<V> {
+    /// An open value.
+    pub(super) fn open(value: Box<V>, bytes: u64) -> Self {
+        Self {
+            open: OnceCell::from(value),
+            packed: Cell::default(),
+            is_used: Cell::new(false),
+            bytes,
+        }
+    }
+
+    /// A value as the changelog has it.
+    pub(super) fn packed(value: &[u8], bytes: u64) -> Self {
+        Self {
+            open: OnceCell::new(),
+            packed: Cell::new(value.into()),
+            is_used: Cell::new(false),
+            bytes,
+        }
+    }
+
+    /// Bytes in the changelog, the key's among them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The value; open from now on.
+    ///
+    /// # Errors
+    /// Why its bytes are none.
+    pub(super) fn value(&self) -> Result<&V, String> {
+        if let Some(value) = self.open.get() {
+            self.is_used.set(true);
+            return Ok(value);
+        }
+        let value = self.read()?;
+        self.packed.take();
+        Ok(self.open.get_or_init(|| Box::new(value)))
+    }
+
+    /// The value, to be changed.
+    ///
+    /// # Errors
+    /// Why its bytes are none.
+    pub(super) fn value_mut(&mut self) -> Result<Option<&mut V>, String> {
+        self.value()?;
+        Ok(self.open.get_mut().map(|value| &mut **value))
+    }
+
+    /// A copy; what is packed stays so.
+    ///
+    /// # Errors
+    /// Why its bytes are none.
+    pub(super) fn copy(&self) -> Result<Box<V>, String> {
+        match self.open.get() {
+            Some(value) => Ok(value.clone()),
+            None => self.read().map(Box::new),
+        }
+    }
+
+    /// A part of it; what is packed stays so.
+    ///
+    /// # Errors
+    /// Why its bytes have no such part.
+    pub(super) fn part<P: Part<V>>(&self) -> Result<P, String> {
+        match self.open.get() {
+            Some(value) => Ok(P::of(value)),
+            None => self.read(),
+        }
+    }
+
+    /// It takes the place of one that was open: somebody has asked for that.
+    pub(super) fn used(self, is_used: bool) -> Self {
+        self.is_used.set(is_used);
+        self
+    }
+
+    /// Whether somebody has asked for it once more since it was opened, or since this was asked last.
+    pub(super) fn take_used(&self) -> bool {
+        self.is_used.take()
+    }
+
+    pub(super) fn is_packed(&self) -> bool {
+        self.open.get().is_none()
+    }
+
+    /// Packs an open value.
+    pub(super) fn pack(&mut self, scratch: &mut Vec<u8>)
+    where
+        V: Serialize,
+    {
+        if let Some(value) = self.open.take() {
+            self.packed.set(encode(&*value, scratch).into());
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+        let bytes = self.packed.take();
+        let read = decode(&bytes);
+        self.packed.set(bytes);
+        read
+    }
+}
+
+/// A value from its bytes.
+///
+/// # Errors
+/// Why they are none.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// A value's bytes, in a buffer that the next one takes again: values grow to some KiB, and a buffer of their own would grow with each.
+pub(super) fn encode<'a, V: Serialize>(value: &V, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    scratch.clear();
+    // Writing to memory cannot fail, and every table's value is plain data.
+    rmp_serde::encode::write_named(scratch, value).expect("plain data always encodes");
+    scratch
+}
