@@ -4,9 +4,9 @@ use super::state::{LastFit, Pending};
 use super::window::WindowRule;
 use super::{PLAIN, Refit};
 use crate::operator::{Ask, Emit, Output, Place, Previous};
+use crate::tables::Part;
 use cairn_avro::hex;
 use cairn_avro::record::{ExperimentRow, FitVerdict, RunStatus};
-use crate::tables::Part;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 

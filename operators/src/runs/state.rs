@@ -74,7 +74,9 @@ impl Remember for Runs {
     }
 
     fn unreadable(&self) -> Option<&str> {
-        self.followed.unreadable().or_else(|| self.rows.unreadable())
+        self.followed
+            .unreadable()
+            .or_else(|| self.rows.unreadable())
     }
 
     fn bytes(&self) -> u64 {

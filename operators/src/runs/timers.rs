@@ -6,7 +6,7 @@ use super::watch::{is_stalled, is_under_way};
 use super::{Runs, wire};
 use crate::breaker::follow;
 use crate::operator::{At, Emit, Output};
-use crate::time::{self, AppendTimeMs};
+use crate::time::{self, AppendTimeMs, RunClock};
 use cairn_avro::record::{BreakerState, RunStatus};
 
 /// How the runs of a task are doing, for metrics.
@@ -47,24 +47,21 @@ impl Runs {
         self.index(key);
     }
 
-    fn index(&mut self, key: &str) {
+    fn index(&mut self, key: &str) -> Option<RunClock> {
+        let clock = self.followed.clock(key);
         self.watch.place(
             key,
-            self.followed.clock(key).as_ref(),
+            clock.as_ref(),
             self.endings.get(key).copied(),
             &self.rules.follow.time,
             AppendTimeMs(self.wall_ms),
         );
+        clock
     }
 
     /// The same for a run whose tables changed behind the core's back, by no batch: a timer of it may be overdue.
     pub(super) fn place_anew(&mut self, key: &str) {
-        self.index(key);
-        if self
-            .followed
-            .clock(key)
-            .is_some_and(|clock| is_under_way(&clock))
-        {
+        if self.index(key).is_some_and(|clock| is_under_way(&clock)) {
             self.watch.look_at(key);
         }
     }

@@ -12,13 +12,13 @@
 
 mod stored;
 
-pub use stored::Part;
+pub use stored::{Part, decode, first_member};
 
 use crate::operator::Change;
 use serde::{Serialize, de::DeserializeOwned};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use stored::{Stored, decode, encode};
+use stored::{Stored, encode};
 
 /// A value of the batch, none where it is removed; and its bytes, once it was written to the changelog.
 struct Changed<V> {
@@ -339,7 +339,10 @@ impl<V: Clone + Serialize + DeserializeOwned> Table<V> {
                     0 => (key.len() + encode(&*value, &mut scratch).len()) as u64,
                     known => known,
                 };
-                let was_open = self.base.get(&key).is_some_and(|stored| !stored.is_packed());
+                let was_open = self
+                    .base
+                    .get(&key)
+                    .is_some_and(|stored| !stored.is_packed());
                 if !was_open {
                     self.note_open(&key);
                 }
@@ -559,6 +562,22 @@ mod tests {
             assert!(!few.base["x"].is_packed(), "after {key}");
         }
         assert_eq!(few.unreadable(), None);
+    }
+
+    #[test]
+    fn the_first_member_is_read_alone() {
+        let whole = packed(3);
+        let name = |packed: &[u8], name| first_member::<String>(name, packed);
+        assert_eq!(name(&whole, "name").as_deref(), Some("run 3"));
+        assert_eq!(
+            name(&whole[..12], "name").as_deref(),
+            Some("run 3"),
+            "cut behind it"
+        );
+        assert_eq!(name(&whole[..11], "name"), None, "cut within it");
+        assert_eq!(name(&whole, "nam"), None);
+        assert_eq!(name(&whole, "steps"), None, "the second");
+        assert_eq!(name(b"", "name"), None);
     }
 
     #[test]

@@ -11,6 +11,14 @@ use std::cell::{Cell, OnceCell};
 pub trait Part<V>: DeserializeOwned {
     /// The same of an open value.
     fn of(whole: &V) -> Self;
+
+    /// The same from a value's bytes. By default all of them are read; a part that knows where it lies need not.
+    ///
+    /// # Errors
+    /// Why the bytes have no such part.
+    fn read(packed: &[u8]) -> Result<Self, String> {
+        decode(packed)
+    }
 }
 
 /// A committed value and the bytes that it takes in the changelog.
@@ -58,7 +66,7 @@ impl<V: Clone + DeserializeOwned> Stored<V> {
             self.is_used.set(true);
             return Ok(value);
         }
-        let value = self.read()?;
+        let value = self.with_packed(decode)?;
         self.packed.take();
         Ok(self.open.get_or_init(|| Box::new(value)))
     }
@@ -79,7 +87,7 @@ impl<V: Clone + DeserializeOwned> Stored<V> {
     pub(super) fn copy(&self) -> Result<Box<V>, String> {
         match self.open.get() {
             Some(value) => Ok(value.clone()),
-            None => self.read().map(Box::new),
+            None => self.with_packed(decode).map(Box::new),
         }
     }
 
@@ -90,7 +98,7 @@ impl<V: Clone + DeserializeOwned> Stored<V> {
     pub(super) fn part<P: Part<V>>(&self) -> Result<P, String> {
         match self.open.get() {
             Some(value) => Ok(P::of(value)),
-            None => self.read(),
+            None => self.with_packed(P::read),
         }
     }
 
@@ -119,19 +127,30 @@ impl<V: Clone + DeserializeOwned> Stored<V> {
         }
     }
 
-    fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+    fn with_packed<T>(&self, read: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, String> {
         let bytes = self.packed.take();
-        let read = decode(&bytes);
+        let read = read(&bytes);
         self.packed.set(bytes);
         read
     }
+}
+
+/// The first member of a value's bytes, where it has this name; what follows is not looked at.
+pub fn first_member<T: DeserializeOwned>(name: &str, packed: &[u8]) -> Option<T> {
+    // a map of at most 15 members, then a text of at most 31 bytes
+    let (count, rest) = packed.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    let is_it = count >> 4 == 8 && usize::from(*length) == 0xa0 | name.len() && name.len() < 32;
+    let value = rest.strip_prefix(name.as_bytes()).filter(|_| is_it)?;
+    let mut from = rmp_serde::Deserializer::from_read_ref(value);
+    T::deserialize(&mut from).ok()
 }
 
 /// A value from its bytes.
 ///
 /// # Errors
 /// Why they are none.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
 }
 

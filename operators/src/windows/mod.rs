@@ -68,8 +68,8 @@ impl WindowSettings {
 pub struct WindowsState {
     /// What the run declared to be ordered by; token windows exist only for [`ClockKind::Tokens`].
     pub ordered_by: ClockKind,
-    /// Windows by kind.
-    kinds: BTreeMap<ClockKind, Open>,
+    /// Windows by kind; in boxes, because a node of the tree has room for eleven, and most runs have one or two.
+    kinds: BTreeMap<ClockKind, Box<Open>>,
     /// Number of the segment that new rows go to.
     segment: u64,
     /// The rows as the changelog has them, or is to have them.
@@ -82,8 +82,8 @@ struct Open {
     /// Everything below this clock value is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     closed_to: Option<i64>,
-    /// Rows of open windows by the window's start.
-    windows: BTreeMap<i64, Pending>,
+    /// Rows of open windows by the window's start; in boxes for the same reason.
+    windows: BTreeMap<i64, Box<Pending>>,
 }
 
 /// One open window.
@@ -207,10 +207,10 @@ pub fn closed_marks(state: &WindowsState) -> WindowsState {
         .map(|(kind, open)| {
             (
                 *kind,
-                Open {
+                Box::new(Open {
                     closed_to: open.closed_to,
                     windows: BTreeMap::new(),
-                },
+                }),
             )
         })
         .collect();
@@ -262,7 +262,7 @@ impl Closing {
         if let Some((start, pending)) = open.windows.pop_first() {
             let end = start.saturating_add(self.size);
             open.closed_to = open.closed_to.max(Some(end));
-            closed.push(close::summarise(self, start, end, pending));
+            closed.push(close::summarise(self, start, end, *pending));
         }
     }
 }

@@ -4,6 +4,9 @@ use super::row::Kept;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// A window with fewer rows has no room for more than it has: a row takes 136 bytes, and many runs send one an hour.
+const ROOM_DOUBLES_FROM: usize = 16;
+
 /// Rows of one window.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rows {
@@ -26,7 +29,11 @@ impl Rows {
         }
         let rows = Arc::make_mut(&mut self.settled);
         let before = rows.len();
-        rows.append(&mut self.fresh);
+        if before < ROOM_DOUBLES_FROM {
+            rows.reserve_exact(self.fresh.len());
+        }
+        // its room goes, too: most windows get a row now and then
+        rows.append(&mut std::mem::take(&mut self.fresh));
         let tail = rows.get(before.saturating_sub(1)..).unwrap_or_default();
         if !tail.is_sorted_by_key(Kept::order) {
             rows.sort_by_key(Kept::order);

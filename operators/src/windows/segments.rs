@@ -179,7 +179,7 @@ pub fn settle(state: &mut WindowsState, rows_max: usize) {
 
 /// True where a window is open that reaches this far back. Windows close from the first on: the last one that begins before
 /// the row, if there is one, is the row's own.
-fn is_open(kinds: &BTreeMap<ClockKind, Open>, far: &Reach) -> bool {
+fn is_open(kinds: &BTreeMap<ClockKind, Box<Open>>, far: &Reach) -> bool {
     ClockKind::ALL.iter().zip(far).any(|(kind, clock)| {
         let windows = kinds.get(kind).map(|open| &open.windows);
         windows
