@@ -1,6 +1,6 @@
 """How long a restart takes with many live keys: `cairn run` is killed with them and started again, from its snapshot and from the changelog.
 
-    python benchmark/chain/restart.py --cairn BINARY --work DIR [--keys 1000000] [--times 3]
+    python benchmark/chain/restart.py --cairn BINARY --work DIR [--keys 1000000] [--steps 2] [--times 3]
 
 A key is a run that has not ended, with two steps of two metrics, so that its breaker and open windows are kept. `ready` is when every
 partition has its state again; `caught up` when rows that were waiting have been committed. Prints one JSON object.
@@ -33,6 +33,7 @@ def main():
     parser.add_argument("--cairn", required=True)
     parser.add_argument("--work", required=True)
     parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--steps", type=int, default=2, help="rows of each key")
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--state-bytes-max", type=int, default=8 << 30)
     arguments = parser.parse_args()
@@ -40,14 +41,14 @@ def main():
     try:
         place.start()
         begun = time.monotonic()
-        for step in (1, 2):
+        for step in range(1, arguments.steps + 1):
             feed(place, arguments.keys, step)
         place.wait_until_caught_up()
         filled_s = time.monotonic() - begun
         time.sleep(20.0)  # a snapshot that follows
         state_bytes = place.metrics()['cairn_state_bytes{operator="runs"}']
         found = {"snapshot": [], "changelog": []}
-        memory, step = stage.memory_mib(place.process.pid)[1], 2
+        memory, step = stage.memory_mib(place.process.pid)[1], arguments.steps
         for _ in range(arguments.times):
             for kind, figures in found.items():
                 place.kill()

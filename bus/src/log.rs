@@ -368,6 +368,14 @@ pub trait Session {
     /// compacted records) as soon as a poll has met it.
     fn position(&mut self) -> Result<Offsets, Fault>;
 
+    /// The same, but looks for what is never delivered in these alone: to look into a backlog is to read it.
+    ///
+    /// # Errors
+    /// See [`Session::position`].
+    fn passed(&mut self, _parts: &[TopicPartition]) -> Result<Offsets, Fault> {
+        self.position()
+    }
+
     /// Aborts what is open and leaves. A static member's partitions stay reserved for it for the session time-out.
     fn close(self: Box<Self>, deadline: Duration) -> Result<(), Fault>;
 }

@@ -98,6 +98,28 @@ impl KafkaSession {
     }
 }
 
+impl KafkaSession {
+    /// Positions, with what is never delivered passed in those of these partitions that a poll has found empty.
+    fn look(&mut self, wanted: impl Fn(&TopicPartition) -> bool) -> Result<Offsets, Fault> {
+        let member = self.member()?;
+        let mut gaps = BTreeMap::new();
+        if member.idle {
+            for (part, &end) in member.seen_ends.iter().filter(|(part, _)| wanted(part)) {
+                if let Some(&next) = member.position.get(part)
+                    && next < end
+                {
+                    gaps.insert(part.clone(), (next, end));
+                }
+            }
+        }
+        if !gaps.is_empty() {
+            let passed = self.looker()?.passed(&gaps)?;
+            self.member()?.position.extend(passed);
+        }
+        Ok(self.member()?.position.clone())
+    }
+}
+
 impl Session for KafkaSession {
     fn leave_out_headers(&mut self) {
         if let Some(member) = &mut self.member {
@@ -258,22 +280,11 @@ impl Session for KafkaSession {
     }
 
     fn position(&mut self) -> Result<Offsets, Fault> {
-        let member = self.member()?;
-        let mut gaps = BTreeMap::new();
-        if member.idle {
-            for (part, &end) in &member.seen_ends {
-                if let Some(&next) = member.position.get(part)
-                    && next < end
-                {
-                    gaps.insert(part.clone(), (next, end));
-                }
-            }
-        }
-        if !gaps.is_empty() {
-            let passed = self.looker()?.passed(&gaps)?;
-            self.member()?.position.extend(passed);
-        }
-        Ok(self.member()?.position.clone())
+        self.look(|_| true)
+    }
+
+    fn passed(&mut self, parts: &[TopicPartition]) -> Result<Offsets, Fault> {
+        self.look(|part| parts.contains(part))
     }
 
     fn close(mut self: Box<Self>, deadline: Duration) -> Result<(), Fault> {

@@ -44,24 +44,29 @@ impl Runs {
         if !self.placed.contains(key) {
             self.placed.insert(key.to_owned());
         }
-        self.index(key);
+        let clock = self.followed.clock(key);
+        self.index(key, clock.as_ref());
     }
 
-    fn index(&mut self, key: &str) -> Option<RunClock> {
-        let clock = self.followed.clock(key);
+    fn index(&mut self, key: &str, clock: Option<&RunClock>) {
         self.watch.place(
             key,
-            clock.as_ref(),
+            clock,
             self.endings.get(key).copied(),
             &self.rules.follow.time,
             AppendTimeMs(self.wall_ms),
         );
-        clock
     }
 
     /// The same for a run whose tables changed behind the core's back, by no batch: a timer of it may be overdue.
     pub(super) fn place_anew(&mut self, key: &str) {
-        if self.index(key).is_some_and(|clock| is_under_way(&clock)) {
+        let clock = self.followed.clock(key);
+        self.index(key, clock.as_ref());
+        let (settings, now) = (&self.rules.follow.time, AppendTimeMs(self.wall_ms));
+        let may_be_overdue = |clock: &RunClock| {
+            is_stalled(clock, settings, now) || time::is_over(clock, settings, now)
+        };
+        if clock.is_some_and(|clock| is_under_way(&clock) && may_be_overdue(&clock)) {
             self.watch.look_at(key);
         }
     }

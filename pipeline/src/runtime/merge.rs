@@ -33,6 +33,12 @@ pub(super) struct MergeLimits {
 /// anything is left there at all.
 const PAUSE_AFTER: Duration = Duration::from_millis(100);
 
+/// After so long the log is asked whether anything is left of the partition that is awaited: a transaction's marker is not.
+const LOOK_AFTER: Duration = Duration::from_millis(25);
+
+/// So many offsets before an end that is told there may be nothing but markers.
+const MARKERS_MAX: i64 = 100;
+
 /// By how much receipt may go back within a run: what was appended while a backlog was worked off is a backlog again, until
 /// that took no longer than this; and a member that has not polled for so long looks whether it has one.
 pub(super) const DISORDER: Duration = Duration::from_millis(200);
@@ -151,9 +157,29 @@ impl Merge {
         }
     }
 
-    /// True when something is held because a partition is behind.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.records > 0 && self.is_behind()
+    /// Partitions for which something has been held back for a while, though nothing of theirs is held: whoever looks into
+    /// others would read their backlog.
+    pub(super) fn awaited(&self, now: Instant) -> Vec<TopicPartition> {
+        let is_stuck = (self.stuck.as_ref()).is_some_and(|(since, _)| now - *since >= LOOK_AFTER);
+        let empty = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.is_behind() && lane.held.is_empty());
+        if is_stuck {
+            empty.map(|(place, _)| place.clone()).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Of these partitions those that are at their ends, but for markers perhaps, or not known yet.
+    pub(super) fn near(&self, ends: &Offsets) -> Vec<TopicPartition> {
+        let is_near = |place: &TopicPartition, end: i64| {
+            let lane = self.lanes.get(place);
+            lane.is_none_or(|lane| end - lane.next <= MARKERS_MAX)
+        };
+        let near = ends.iter().filter(|(place, end)| is_near(place, **end));
+        near.map(|(place, _)| place.clone()).collect()
     }
 
     /// True while a partition has not reached its known end.
@@ -332,13 +358,42 @@ mod tests {
         merge.learn(&Offsets::new(), &ends(&[(0, 2), (1, 3)]));
         merge.take(vec![record(0, 0, 10), record(0, 1, 30)]);
         assert_eq!(places(&merge.release(1_000, now)), []);
-        assert!(merge.is_waiting());
+        assert_eq!(merge.awaited(now), []);
+        let one = [TopicPartition::new("t", 1)];
+        assert_eq!(
+            merge.awaited(now + LOOK_AFTER),
+            one,
+            "partition 0 is at its end"
+        );
         merge.take(vec![record(1, 0, 5), record(1, 1, 20)]);
         assert_eq!(places(&merge.release(1_000, now)), [(1, 0), (0, 0), (1, 1)]);
         // Offset 2 is a marker, never delivered; the log says that its end is reached.
         merge.passed(&ends(&[(1, 3)]));
         assert_eq!(places(&merge.release(1_000, now)), [(0, 1)]);
         assert_eq!(merge.held(), 0);
+    }
+
+    /// Looking into a backlog reads it, and throws away what was read: only who waits for an end looks for markers before it.
+    #[test]
+    fn markers_are_looked_for_at_ends_alone() {
+        let (mut merge, now) = (Merge::new(LIMITS), Instant::now());
+        let told = ends(&[(0, 1_000), (1, 101), (2, 5)]);
+        assert_eq!(
+            merge.near(&told).len(),
+            3,
+            "of none it is known where it stands"
+        );
+        merge.learn(&ends(&[(0, 0), (1, 0), (2, 0)]), &told);
+        let two = [TopicPartition::new("t", 2)];
+        assert_eq!(merge.near(&told), two);
+        merge.take(vec![record(0, 0, 10), record(1, 0, 12)]);
+        assert_eq!(merge.near(&told)[0], TopicPartition::new("t", 1));
+        assert_eq!(places(&merge.release(1_000, now)), []);
+        assert_eq!(
+            merge.awaited(now + LOOK_AFTER),
+            two,
+            "of the others something is held"
+        );
     }
 
     #[test]

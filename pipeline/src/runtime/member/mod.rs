@@ -298,10 +298,11 @@ impl Member {
             }
             Poll::Idle => {
                 is_idle = left >= idle_commit;
-                if let Some(merge) = &mut self.merge
-                    && merge.is_waiting()
-                {
-                    merge.passed(&self.session.position()?);
+                if let Some(merge) = &mut self.merge {
+                    let awaited = merge.awaited(self.clock.now());
+                    if !awaited.is_empty() {
+                        merge.passed(&self.session.passed(&awaited)?);
+                    }
                 }
                 false
             }

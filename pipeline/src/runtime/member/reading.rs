@@ -43,7 +43,7 @@ impl Member {
                 *end = (*end).min(*limit);
             }
         }
-        merge.learn(&self.session.position()?, &ends);
+        merge.learn(&self.session.passed(&merge.near(&ends))?, &ends);
         self.learned = Some(self.clock.now());
         Ok(())
     }
