@@ -542,7 +542,7 @@ mod tests {
             all.changes(&mut changes.1);
             assert_eq!(changes.0, changes.1, "batch {batch}");
             for table in [&mut few, &mut all] {
-                if random % 5 == 0 {
+                if random.is_multiple_of(5) {
                     table.discard();
                 } else {
                     table.merge();
