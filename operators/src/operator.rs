@@ -332,7 +332,7 @@ pub trait Remember {
     fn unreadable(&self) -> Option<&str> {
         None
     }
-    /// Bytes that the committed tables hold, as the changelog has them.
+    /// Bytes that the committed tables hold: ids as in memory, values as in the changelog, where an open one takes several times that.
     fn bytes(&self) -> u64;
 }
 

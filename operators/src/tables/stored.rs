@@ -1,6 +1,6 @@
 //! A committed value: open, or packed as the changelog has it until somebody asks for it.
 //!
-//! A struct of eighty members takes several times its bytes in the changelog, and minutes of a processor for a million of them.
+//! A struct of eighty members takes several times its bytes in the changelog, and a restart that decodes a million of them most of its time.
 //! Most runs are not touched for long; of those, the bytes are enough.
 
 use serde::Serialize;

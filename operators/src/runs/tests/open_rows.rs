@@ -120,3 +120,31 @@ fn an_aborted_batch_leaves_its_segments_nowhere() {
     bench.core.merge();
     assert!(bench.core.bytes() > before);
 }
+
+/// What is restored is opened late; that it could not be is said before anything of it is committed, with its place.
+#[test]
+fn a_segment_that_is_none_is_named_once_its_run_goes_on() {
+    let mut bench = Bench::new();
+    feed(&mut bench, &RunsRules::default(), 0, 4, false);
+    let rows = (bench.changelog.iter_mut()).filter(|change| change.table == TABLE);
+    for change in rows {
+        change.value = Some(b"\x91".to_vec()); // a list of one, and nothing in it
+    }
+    bench.restart(RunsRules::default());
+    assert_eq!(bench.core.unreadable(), None, "nobody has asked for it");
+    let payload = row(0, 4);
+    let id = crate::admit::event_id("default", payload.topic(), None, &payload);
+    let events = RunEvents {
+        tenant: "default".to_owned(),
+        run_id: "r".to_owned(),
+        events: vec![event(&id, payload)],
+    };
+    let at = bench.at(START_MS + bench.offset);
+    let mut emit = Emit::default();
+    bench.core.apply(&at, Input::Events(events), &mut emit);
+    let said = bench.core.unreadable().expect("said");
+    assert!(
+        said.starts_with("table window_rows, key default/r|0: "),
+        "{said}"
+    );
+}
